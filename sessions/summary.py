@@ -1,0 +1,60 @@
+"""The outcome of a session in a few values: baseline, best, gain."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sessions.records import Trial
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What came of the trials so far.
+
+    Attributes:
+        baseline: The baseline trial, or None.
+        best: The best trial that meets every SLO, or None.
+        gain: By which share of the baseline the best is better; None when one of them has no score.
+        states: How many trials are in each state.
+    """
+
+    baseline: Trial | None
+    best: Trial | None
+    gain: float | None
+    states: Mapping[str, int]
+
+
+def summarise_trials(trials: Sequence[Trial], objective: Mapping[str, Any]) -> Summary:
+    """The outcome of trials under an objective (`direction`: `maximize` or `minimize`).
+
+    A trial that breaks an SLO can be the baseline and never the best.
+    """
+    maximize = objective.get("direction") != "minimize"
+    baseline = next((trial for trial in trials if trial.kind == BASELINE and trial.end_ns is not None), None)
+    candidates = [trial for trial in trials if trial.score is not None and trial.feasible]
+    best = None
+    for trial in candidates:
+        if best is None or is_better(trial.score, best.score, maximize=maximize):
+            best = trial
+    gain = None
+    if baseline is not None and best is not None and baseline.score and best.score is not None:
+        share = best.score / baseline.score - 1
+        gain = share if maximize else -share
+    return Summary(baseline, best, gain, Counter(trial.state for trial in trials))
+
+
+def is_better(one: float | None, other: float | None, *, maximize: bool) -> bool:
+    """Whether the first score is strictly better; a missing or NaN one never is."""
+    if one is None or math.isnan(one):
+        return False
+    if other is None or math.isnan(other):
+        return True
+    return one > other if maximize else one < other

@@ -1,0 +1,246 @@
+"""A session: what the recorder writes is what every reader sees, while it grows and afterwards."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from sessions.commands import send_command
+from sessions.errors import NewerSession, NotASession, SessionBusy, SessionError, SessionExists
+from sessions.reader import SessionReader
+from sessions.recorder import Recorder, is_written
+from sessions.records import FailureRecord
+from sessions.requests import RequestTable
+from tests.sessions.test_requests import row
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run.trtune"
+
+
+def test_a_reader_sees_a_session_while_it_grows(path: Path) -> None:
+    recorder = Recorder.create(path, {"kind": "tune"})
+    gpu = recorder.add_source("gpu", "gpu0", {"name": "H100"})
+    with SessionReader(path) as reader:
+        assert reader.meta()["kind"] == "tune"
+        reader.changed()
+        number = recorder.start_trial("baseline", {"max_batch_size": 8})
+        recorder.add_sample(gpu, 5, [math.nan] * 16 + [3.5])
+        recorder.flush()
+
+        assert reader.changed()
+        assert not reader.changed()
+        assert [trial.state for trial in reader.trials()] == ["running"]
+        recorder.end_trial(number, "complete", score=42.0, feasible=True, result={"ttft": {"p50": 10.0}})
+        assert reader.trials()[0].score == 42.0
+        sample = reader.last_sample(gpu)
+        assert sample is not None
+        assert (sample.t_ns, sample.values[-1]) == (5, 3.5)
+        assert math.isnan(sample.values[0])
+    recorder.close()
+
+
+def test_a_trial_as_it_stood_earlier_is_still_running(path: Path) -> None:
+    recorder = Recorder.create(path, {})
+    number = recorder.start_trial("search", {})
+    during_ns = recorder.clock.now()
+    failure = FailureRecord("out_of_memory", "no memory for the KV cache", "Executor creation failed", ("x",))
+    recorder.end_trial(number, "infeasible", failure=failure)
+    recorder.close()
+
+    with SessionReader(path) as reader:
+        then, now = reader.trials(at_ns=during_ns)[0], reader.trials()[0]
+        assert (then.state, then.failure, then.end_ns) == ("running", None, None)
+        assert (now.state, now.failure) == ("infeasible", failure)
+        assert reader.trials(at_ns=-1) == ()
+
+
+def test_phases_follow_each_other_without_gaps(path: Path) -> None:
+    recorder = Recorder.create(path, {})
+    number = recorder.start_trial("search", {})
+    level = recorder.start_level(number, "concurrency", 8)
+    for name in ("prepare", "start", "measure"):
+        recorder.start_phase(number, name, level if name == "measure" else None)
+    recorder.end_trial(number, "complete")
+    recorder.close()
+
+    with SessionReader(path) as reader:
+        phases = reader.phases(number)
+    assert [phase.name for phase in phases] == ["prepare", "start", "measure"]
+    assert [phase.level for phase in phases] == [None, None, level]
+    assert all(earlier.end_ns == later.start_ns for earlier, later in zip(phases, phases[1:], strict=False))
+    assert phases[-1].end_ns is not None
+
+
+def test_requests_of_a_level_come_back_whole(path: Path) -> None:
+    recorder = Recorder.create(path, {})
+    level = recorder.start_level(recorder.start_trial("bench", {}), "concurrency", 2)
+    recorder.add_requests(level, RequestTable.from_rows([row(index=0), row(index=1)]))
+    recorder.add_requests(level, RequestTable.from_rows([row(index=2, error=0)], errors=("cut",)))
+    recorder.close()
+
+    with SessionReader(path) as reader:
+        table = reader.requests(level)
+    assert list(table.index) == [0, 1, 2]
+    assert table.errors == ("cut",)
+
+
+def test_commands_reach_the_worker_and_their_answer_reaches_the_viewer(path: Path) -> None:
+    recorder = Recorder.create(path, {})
+    send_command(path, "mark", {"text": "here"})
+
+    (command,) = recorder.commands()
+    assert (command.kind, command.args) == ("mark", {"text": "here"})
+    assert recorder.commands() == []
+    recorder.answer(command, "done", "marked")
+    recorder.close()
+
+    with SessionReader(path) as reader:
+        assert [(each.state, each.reply) for each in reader.commands()] == [("done", "marked")]
+        assert [event.kind for event in reader.events()] == ["command"]
+
+
+def test_an_unknown_command_is_refused_before_it_is_written(path: Path) -> None:
+    Recorder.create(path, {}).close()
+
+    with pytest.raises(ValueError, match="unknown"):
+        send_command(path, "explode")
+
+
+def test_hostile_log_text_is_made_harmless(path: Path) -> None:
+    recorder = Recorder.create(path, {})
+    recorder.log("server", "info", "\x1b[31mred\x1b]0;title\x07 \u202ereversed\x00 tab\tend\r\n")
+    recorder.close()
+
+    with SessionReader(path) as reader:
+        assert reader.logs()[0].text == "red \ufffdreversed\ufffd tab end"
+
+
+def test_a_taken_path_is_refused_and_left_alone(path: Path) -> None:
+    path.write_text("precious")
+
+    with pytest.raises(SessionExists, match="--resume"):
+        Recorder.create(path, {})
+    assert path.read_text() == "precious"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all", b"SQLite format 3\x00 but broken" * 100])
+def test_another_kind_of_file_is_no_session(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+    with pytest.raises(NotASession, match="not a trtune session"):
+        SessionReader(path)
+
+
+def test_a_missing_file_is_no_session(path: Path) -> None:
+    with pytest.raises(NotASession, match="no such session"):
+        SessionReader(path)
+
+
+def test_another_database_is_no_session(path: Path) -> None:
+    sqlite3.connect(path).execute("CREATE TABLE t (x)").connection.close()
+
+    with pytest.raises(NotASession):
+        SessionReader(path)
+
+
+def test_a_newer_session_asks_for_a_newer_trtune(path: Path) -> None:
+    Recorder.create(path, {}).close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+
+    with pytest.raises(NewerSession, match="update trtune"):
+        SessionReader(path)
+
+
+def test_a_second_writer_is_refused(path: Path) -> None:
+    recorder = Recorder.create(path, {})
+
+    assert is_written(path)
+    with pytest.raises(SessionBusy):
+        Recorder.resume(path)
+    recorder.close()
+    assert not is_written(path)
+
+
+def test_resuming_ends_what_was_cut_off_and_time_goes_on(path: Path) -> None:
+    first = Recorder.create(path, {})
+    number = first.start_trial("search", {})
+    first.start_phase(number, "start")
+    first.set_worker("running", "trial 1")
+    cut_off_ns = first.clock.now()
+    first.close()
+
+    second = Recorder.resume(path)
+    later_ns = second.clock.now()
+    second.close()
+
+    with SessionReader(path) as reader:
+        assert reader.trials()[0].state == "interrupted"
+        assert reader.phases()[0].end_ns is not None
+    assert later_ns > cut_off_ns
+
+
+def test_time_never_goes_back_when_the_wall_clock_did(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Recorder.create(path, {})
+    first.event("mark", "before")
+    last_ns = first.clock.now()
+    first.close()
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+
+    second = Recorder.resume(path)
+
+    assert second.clock.now() >= last_ns - 10_000_000
+    second.close()
+
+
+def _write_until_killed(path: Path, begun: multiprocessing.synchronize.Event) -> None:
+    recorder = Recorder.create(path, {})
+    number = recorder.start_trial("search", {})
+    recorder.end_trial(number, "complete", score=1.0, feasible=True)
+    begun.set()
+    while True:
+        recorder.log("worker", "info", "alive")
+        recorder.flush()
+
+
+def test_a_killed_writer_loses_no_finished_trial(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    begun = context.Event()
+    process = context.Process(target=_write_until_killed, args=(path, begun))
+    process.start()
+    assert begun.wait(60)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+    with SessionReader(path) as reader:
+        assert [trial.score for trial in reader.trials()] == [1.0]
+    assert not is_written(path)
+    Recorder.resume(path).close()
+
+
+def test_a_closed_session_is_one_file_and_can_be_read_from_a_read_only_folder(path: Path) -> None:
+    recorder = Recorder.create(path, {"kind": "tune"})
+    recorder.close()
+
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    path.chmod(0o444)
+    with SessionReader(path) as reader:
+        assert reader.meta()["kind"] == "tune"
+
+
+def test_a_viewer_cannot_change_a_session(path: Path) -> None:
+    Recorder.create(path, {}).close()
+
+    with SessionReader(path) as reader, pytest.raises(SessionError):
+        list(reader._rows("DELETE FROM meta"))

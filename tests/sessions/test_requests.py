@@ -1,0 +1,122 @@
+"""Request tables: columnar, compact, and the same after a round trip."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sessions.blocks import encode_block
+from sessions.errors import DamagedData
+from sessions.requests import ABSENT, RequestStatus, RequestTable
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    """One request that went well, with changes."""
+    usual: dict[str, Any] = {
+        "index": 0,
+        "session": ABSENT,
+        "turn": 0,
+        "scheduled_ns": 1_000,
+        "sent_ns": 2_000,
+        "first_ns": 5_002_000,
+        "last_ns": 9_002_000,
+        "end_ns": 9_100_000,
+        "isl_tokens": 100,
+        "osl_tokens": 3,
+        "cached_tokens": 0,
+        "status": RequestStatus.OK,
+        "http_status": 200,
+        "clock": 0,
+        "lag_first_us": 12,
+        "lag_max_us": 40,
+        "doubtful_gaps": 0,
+        "reused": 1,
+        "error": ABSENT,
+        "chunk_us": [5000, 7000, 9000],
+        "chunk_tokens": [1, 1, 1],
+    }
+    return {**usual, **changes}
+
+
+def assert_same(one: RequestTable, other: RequestTable) -> None:
+    for field in fields(RequestTable):
+        mine, theirs = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(mine, tuple):
+            assert mine == theirs, field.name
+        else:
+            np.testing.assert_array_equal(mine, theirs, err_msg=field.name)
+
+
+rows = st.lists(
+    st.builds(
+        row,
+        index=st.integers(0, 2**31 - 1),
+        scheduled_ns=st.integers(0, 2**50),
+        sent_ns=st.integers(0, 2**50),
+        first_ns=st.one_of(st.just(ABSENT), st.integers(0, 2**50)),
+        chunk_us=st.just([]),
+        chunk_tokens=st.just([]),
+        status=st.sampled_from(RequestStatus),
+    ),
+    max_size=20,
+)
+
+
+@given(rows)
+def test_a_table_survives_its_blob(given_rows: list[dict[str, Any]]) -> None:
+    table = RequestTable.from_rows(given_rows)
+
+    assert_same(RequestTable.from_blob(table.to_blob()), table)
+
+
+@given(st.lists(st.lists(st.integers(0, 2**31 - 1), max_size=12).map(sorted), max_size=10))
+def test_token_arrivals_survive_their_blob(arrivals: list[list[int]]) -> None:
+    table = RequestTable.from_rows([row(chunk_us=each, chunk_tokens=[1] * len(each)) for each in arrivals])
+
+    assert_same(RequestTable.from_blob(table.to_blob()), table)
+
+
+def test_concatenation_keeps_rows_and_error_texts_apart() -> None:
+    one = RequestTable.from_rows([row(error=0), row()], errors=("refused",))
+    other = RequestTable.from_rows([row(error=1, index=7)], errors=("refused", "cut"))
+
+    both = RequestTable.concat([one, RequestTable.empty(), other])
+
+    told = [both.errors[place] if place >= 0 else None for place in both.error]
+    assert told == ["refused", None, "cut"]
+    assert list(both.index) == [0, 0, 7]
+    assert len(both.chunk_us) == 9
+
+
+def test_selecting_rows_takes_their_chunks_along() -> None:
+    table = RequestTable.from_rows([row(chunk_us=[1, 2], chunk_tokens=[1, 1]), row(chunk_us=[9], chunk_tokens=[4])])
+
+    kept = table.select(np.array([False, True]))
+
+    assert list(kept.chunk_us) == [9]
+    assert list(kept.chunk_tokens) == [4]
+
+
+def test_a_block_that_contradicts_itself_is_refused() -> None:
+    with pytest.raises(DamagedData):
+        RequestTable.from_blob(encode_block({"index": np.zeros(3, np.int32)}))
+
+
+def test_a_token_costs_less_than_two_and_a_half_bytes() -> None:
+    rng = np.random.default_rng(1)
+    sent = 10**12 + np.cumsum(rng.exponential(1e7, 200)).astype(int)
+    tables = [
+        row(index=number, sent_ns=int(time), scheduled_ns=int(time) - 5, first_ns=int(time) + 10**8, last_ns=int(time) + 10**9,
+            end_ns=int(time) + 10**9, chunk_us=list(100_000 + np.cumsum(rng.normal(20_000, 500, 128)).astype(int)),
+            chunk_tokens=[1] * 128)
+        for number, time in enumerate(sent)
+    ]  # fmt: skip
+
+    blob = RequestTable.from_rows(tables).to_blob()
+
+    assert len(blob) / (200 * 128) < 2.5
