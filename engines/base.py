@@ -1,0 +1,308 @@
+"""What an engine is: the facts about one family of inference servers, as data where it can be.
+
+An engine module states its knobs, how a configuration becomes a command with its files, how the server tells that it
+is ready, how its metrics map to `EngineSample`, and which log line means which failure and accuses which knob. It
+defines one object `ENGINE`; `engines.registry` finds it by the module's name.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import aiohttp
+
+Value = bool | int | float | str | None
+"""Value of a knob. None stands for «left to the server»."""
+
+Cost = Literal["restart", "reload", "client"]
+"""What changing a knob costs: a new server process, a reload inside it, or nothing but another request."""
+
+NAN = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """One setting the tuner may change.
+
+    Attributes:
+        name: Name as the server knows it; members of nested objects are joined with a dot.
+        kind: Type of its values.
+        default: The server's own default; None where the server decides by itself.
+        low: Smallest value (int, float).
+        high: Largest value (int, float).
+        log: Whether the range is searched on a logarithmic scale.
+        choices: Allowed values (choice), or the grid for a number.
+        cost: What a change costs.
+        coarse: Parallelism or precision: a change reshapes everything else.
+        searched: Whether it is searched when the plan names no knobs.
+        requires: Other knobs and the values of theirs under which this one has an effect.
+        help: One line for a person.
+    """
+
+    name: str
+    kind: Literal["int", "float", "bool", "choice"]
+    default: Value
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Value, ...] = ()
+    cost: Cost = "restart"
+    coarse: bool = False
+    searched: bool = False
+    requires: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    help: str = ""
+
+    def allows(self, value: Value) -> bool:
+        """Whether the value is of the knob's type and inside its domain."""
+        if value is None:
+            return self.default is None
+        if self.kind == "bool":
+            return isinstance(value, bool)
+        if self.kind == "choice":
+            return value in self.choices
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if self.kind == "int" and not float(value).is_integer():
+            return False
+        above = self.low is None or value >= self.low
+        return above and (self.high is None or value <= self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRule:
+    """A log line that means a known failure.
+
+    Attributes:
+        kind: Short name: `out_of_memory`, `bad_config`, `port_in_use`, `no_gpu`, ...
+        pattern: Searched in every log line.
+        text: What it means and what to do, for a person; `{name}` stands for the pattern's group of that name.
+        accuses: Knobs whose value caused it, most likely first.
+        fatal: Whether the start cannot succeed after this line, so that waiting may stop.
+        infeasible: Whether the configuration is to blame (and not a passing trouble such as a taken port).
+    """
+
+    kind: str
+    pattern: re.Pattern[str]
+    text: str
+    accuses: tuple[str, ...] = ()
+    fatal: bool = True
+    infeasible: bool = True
+
+    def explain(self, line: str) -> str:
+        """The text with the parts of the line that it names; of the line only printable characters are taken."""
+        match = self.pattern.search(line)
+        groups = match.groupdict(default="?") if match else {}
+        shown = {name: "".join(filter(str.isprintable, value)) for name, value in groups.items()}
+        return self.text.format_map(shown) if shown else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a server did not start or did not go on.
+
+    Attributes:
+        kind: As in `FailureRule`, or `exited`, `timeout`, `died`, `hung`.
+        text: One line for a person.
+        line: The telling log line, or an empty string.
+        accuses: Knobs to move, most likely first.
+        exit_code: Exit status of the process, if it ended.
+        infeasible: Whether the configuration is to blame (and not a passing trouble such as a taken port).
+    """
+
+    kind: str
+    text: str
+    line: str = ""
+    accuses: tuple[str, ...] = ()
+    exit_code: int | None = None
+    infeasible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """What is to be started.
+
+    Attributes:
+        model: Model name or folder, as the server takes it.
+        params: Knob values; those left out keep the server's default.
+        host: Address to listen on.
+        port: Port to listen on.
+        command: Words to start the server with instead of the engine's usual program.
+        arguments: Further words for the server's command line, from the plan.
+        environment: Further environment variables, from the plan.
+        work_dir: Folder of this start: for configuration files and logs.
+    """
+
+    model: str
+    params: Mapping[str, Value]
+    host: str
+    port: int
+    work_dir: Path
+    command: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """How to start it: everything a launcher needs.
+
+    Attributes:
+        argv: Command as a list of words; never goes through a shell.
+        url: Base URL at which the server will answer.
+        environment: Variables added to the launcher's own.
+        files: Files to write before the start: path to text.
+        ready_path: Path that answers 200 once the server is ready.
+        failures: Log lines that mean a failure.
+    """
+
+    argv: tuple[str, ...]
+    url: str
+    ready_path: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[Path, str] = field(default_factory=dict)
+    failures: tuple[FailureRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSample:
+    """What a server says about itself at one moment, in the words common to all engines. NaN: it does not say.
+
+    Counters (`*_total`) grow since the server's start; everything else is a gauge.
+    """
+
+    running: float = NAN
+    waiting: float = NAN
+    paused: float = NAN
+    scheduled: float = NAN
+    context_requests: float = NAN
+    generation_requests: float = NAN
+    max_batch_size: float = NAN
+    kv_used_ratio: float = NAN
+    kv_capacity_tokens: float = NAN
+    kv_hit_ratio: float = NAN
+    kv_host_used_ratio: float = NAN
+    iteration_ms: float = NAN
+    gpu_step_ms: float = NAN
+    context_tokens: float = NAN
+    accepted_per_step: float = NAN
+    queue_ms: float = NAN
+    prompt_tokens_total: float = NAN
+    output_tokens_total: float = NAN
+    requests_total: float = NAN
+    preemptions_total: float = NAN
+    iterations_total: float = NAN
+    lost_records_total: float = NAN
+
+
+class MetricsSource(Protocol):
+    """Reads one server's metrics; exactly one exists per server, since some servers forget what was read."""
+
+    async def poll(self) -> Sequence[tuple[int, EngineSample]]:
+        """New samples since the last call, each with the CLOCK_MONOTONIC time in ns it belongs to, oldest first.
+
+        Raises:
+            EngineError: If the answer is not what this server's metrics look like.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a running server told about itself.
+
+    Attributes:
+        version: Version text, or an empty string.
+        model: Served model name.
+        effective: Settings in force as far as they can be read back, by knob name.
+        notes: Facts worth recording: metric regime, missing endpoints.
+        vocabulary_size: Token ids lie below it; 0 when the server does not say.
+    """
+
+    version: str = ""
+    model: str = ""
+    effective: Mapping[str, Value] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    vocabulary_size: int = 0
+
+
+class Engine(ABC):
+    """One family of servers.
+
+    Attributes:
+        name: Name in plans and on the command line.
+        title: Name as its makers write it.
+        program: Program that starts it.
+        request_api: Which OpenAI-style endpoint the load goes to.
+        token_prompts: Whether prompts may be sent as token ids.
+        continuous_usage: Whether `stream_options` takes `continuous_usage_stats`.
+        health_path: Path that answers 200 while the server is well.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    program: ClassVar[str]
+    request_api: ClassVar[Literal["completions", "chat"]] = "completions"
+    token_prompts: ClassVar[bool] = True
+    continuous_usage: ClassVar[bool] = False
+    health_path: ClassVar[str] = "/health"
+
+    @abstractmethod
+    def knobs(self, version: str = "") -> tuple[Knob, ...]:
+        """The knobs of a server version (the newest known when empty)."""
+
+    @abstractmethod
+    def launch(self, request: LaunchRequest) -> LaunchSpec:
+        """How to start a server with these settings.
+
+        Raises:
+            BadConfiguration: If a setting is unknown or out of its domain.
+        """
+
+    @abstractmethod
+    def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
+        """A reader of the metrics of the server at the URL."""
+
+    @abstractmethod
+    async def inspect(self, http: aiohttp.ClientSession, url: str) -> ServerInfo:
+        """Ask a running server who it is and what is in force.
+
+        Raises:
+            Unreachable: If nobody answers.
+        """
+
+    def available(self) -> tuple[bool, str]:
+        """Whether this host can start such a server, and in words what there is or what to install."""
+        found = shutil.which(self.program) if self.program else None
+        if found:
+            return True, f"{self.program} is at {found}"
+        if self.program:
+            return (
+                False,
+                f"{self.program} is not on the PATH; a running server can be watched and measured all the same",
+            )
+        return True, "running servers can be watched and measured"
+
+    def effective_from_log(self, lines: Sequence[str]) -> dict[str, Value]:
+        """Settings in force that only the log tells, by knob name."""
+        return {}
+
+    def starting_points(self, concurrency: float) -> tuple[dict[str, Value], ...]:
+        """Configurations worth trying early, best first: what upstream guides and heuristics recommend.
+
+        Args:
+            concurrency: Requests the server will have to hold at once; for open-loop load an estimate.
+        """
+        return ()
+
+    def conflicts(self, params: Mapping[str, Value]) -> str | None:
+        """Why these settings cannot work together, or None."""
+        return None

@@ -1,0 +1,43 @@
+"""What can go wrong with a server.
+
+EngineError
+ ├─ BadConfiguration    a knob or option the engine does not know, or a value it cannot take
+ ├─ StartFailed         the server ended or did not become ready; carries the `Failure`
+ ├─ Unreachable         nobody answers at the URL
+ └─ MissingProgram      the program that would be started is not on this host
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engines.base import Failure
+
+
+class EngineError(Exception):
+    """Base of every error about a server; its text is one line fit for a person."""
+
+
+class BadConfiguration(EngineError):
+    """A knob or an option is unknown to the engine, or its value is not allowed."""
+
+
+class StartFailed(EngineError):
+    """The server ended before it was ready, or was not ready in time.
+
+    Attributes:
+        failure: What is known about the cause.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+class Unreachable(EngineError):
+    """Nobody answers at the URL."""
+
+
+class MissingProgram(EngineError):
+    """The program to start is not on this host."""

@@ -1,0 +1,275 @@
+"""Shapes of decoder-only language models: what their weights and KV cache weigh.
+
+Read from a Hugging Face ``config.json`` or taken from a small table of well-known models. Shared by the simulated
+engine and by the tuner's feasibility checks; only counting happens here, no timing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+
+class ModelShapeError(ValueError):
+    """A model's shape cannot be known: unknown name, missing or unusable ``config.json``."""
+
+
+class Precision(StrEnum):
+    """Element type of weights or of the KV cache."""
+
+    BF16 = "bf16"
+    FP8 = "fp8"
+    INT4_AWQ = "int4-awq"
+    NVFP4 = "nvfp4"
+
+
+BYTES_PER_ELEMENT: Final[dict[Precision, float]] = {
+    Precision.BF16: 2.0,
+    Precision.FP8: 1.0,
+    Precision.INT4_AWQ: 0.5 + 2.0 / 128,  # one 16-bit scale for each group of 128
+    Precision.NVFP4: 0.5 + 1.0 / 16,  # one 8-bit scale for each block of 16
+}
+"""Bytes per element with the scales that belong to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """Dimensions of a decoder-only transformer with grouped-query attention.
+
+    Attributes:
+        name: canonical name.
+        layers: number of decoder layers.
+        hidden_size: width of the residual stream.
+        intermediate_size: width of one MLP (of one expert when there are experts).
+        attention_heads: query heads.
+        kv_heads: key and value heads.
+        head_dim: width of one head.
+        vocab_size: rows of the embedding.
+        max_position_embeddings: longest sequence in tokens.
+        experts: experts per layer, 1 for a dense model.
+        experts_per_token: experts each token uses.
+        tie_word_embeddings: whether the output head shares the input embedding.
+    """
+
+    name: str
+    layers: int
+    hidden_size: int
+    intermediate_size: int
+    attention_heads: int
+    kv_heads: int
+    head_dim: int
+    vocab_size: int
+    max_position_embeddings: int
+    experts: int = 1
+    experts_per_token: int = 1
+    tie_word_embeddings: bool = False
+
+    @property
+    def attention_parameters_per_layer(self) -> int:
+        """Parameters of the q, k, v and o projections of one layer."""
+        heads = 2 * self.attention_heads + 2 * self.kv_heads
+        return heads * self.head_dim * self.hidden_size
+
+    @property
+    def mlp_parameters_per_layer(self) -> int:
+        """Parameters of one gated MLP, which is one expert in a mixture of experts."""
+        return 3 * self.hidden_size * self.intermediate_size
+
+    @property
+    def linear_parameters(self) -> int:
+        """Parameters of all layers' matrices, without embeddings and output head."""
+        per_layer = self.attention_parameters_per_layer + self.experts * self.mlp_parameters_per_layer
+        return self.layers * per_layer
+
+    @property
+    def active_linear_parameters(self) -> int:
+        """The part of ``linear_parameters`` that one token multiplies with."""
+        per_layer = self.attention_parameters_per_layer + self.experts_per_token * self.mlp_parameters_per_layer
+        return self.layers * per_layer
+
+    @property
+    def embedding_parameters(self) -> int:
+        """Parameters of the input embedding and of the output head."""
+        copies = 1 if self.tie_word_embeddings else 2
+        return copies * self.vocab_size * self.hidden_size
+
+    @property
+    def parameters(self) -> int:
+        """All parameters that weigh anything; norms and biases are left out."""
+        return self.linear_parameters + self.embedding_parameters
+
+    def weight_bytes(self, precision: Precision) -> float:
+        """Bytes of the weights over all GPUs; embeddings and output head stay in BF16, as checkpoints keep them."""
+        return self.linear_parameters * BYTES_PER_ELEMENT[precision] + self.embedding_parameters * 2.0
+
+    def kv_bytes_per_token(self, precision: Precision) -> float:
+        """Bytes one token takes in the KV cache, over all layers and all GPUs."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * BYTES_PER_ELEMENT[precision]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model as it lies on disk: its shape and the precision it was quantised to.
+
+    Attributes:
+        shape: dimensions.
+        weight_precision: type of the layers' matrices.
+        kv_precision: KV cache type the checkpoint asks for, in force when the server's KV dtype is ``auto``.
+    """
+
+    shape: ModelShape
+    weight_precision: Precision = Precision.BF16
+    kv_precision: Precision = Precision.BF16
+
+
+_SHAPES: Final = (
+    ModelShape("llama-3.1-8b", 32, 4096, 14336, 32, 8, 128, 128256, 131072),
+    ModelShape("llama-3.2-1b", 16, 2048, 8192, 32, 8, 64, 128256, 131072, tie_word_embeddings=True),
+    ModelShape("llama-3.2-3b", 28, 3072, 8192, 24, 8, 128, 128256, 131072, tie_word_embeddings=True),
+    ModelShape("llama-3.1-70b", 80, 8192, 28672, 64, 8, 128, 128256, 131072),
+    ModelShape("llama-3.3-70b", 80, 8192, 28672, 64, 8, 128, 128256, 131072),
+    ModelShape("llama-3.1-405b", 126, 16384, 53248, 128, 8, 128, 128256, 131072),
+    ModelShape("mistral-7b", 32, 4096, 14336, 32, 8, 128, 32768, 32768),
+    ModelShape("mixtral-8x7b", 32, 4096, 14336, 32, 8, 128, 32000, 32768, experts=8, experts_per_token=2),
+    ModelShape("qwen2.5-7b", 28, 3584, 18944, 28, 4, 128, 152064, 32768),
+    ModelShape("qwen2.5-72b", 80, 8192, 29568, 64, 8, 128, 152064, 32768),
+    ModelShape("qwen3-8b", 36, 4096, 12288, 32, 8, 128, 151936, 40960),
+    ModelShape("qwen3-32b", 64, 5120, 25600, 64, 8, 128, 151936, 40960),
+    ModelShape("qwen3-30b-a3b", 48, 2048, 768, 32, 4, 128, 151936, 40960, experts=128, experts_per_token=8),
+    ModelShape("tinyllama-1.1b", 22, 2048, 5632, 32, 4, 64, 32000, 2048),
+)
+
+KNOWN_SHAPES: Final[dict[str, ModelShape]] = {shape.name: shape for shape in _SHAPES}
+"""Well-known models by canonical name, from their published ``config.json``."""
+
+_PRECISION_IN_NAME: Final = (
+    (re.compile(r"nvfp4|(?<![a-z])fp4"), Precision.NVFP4),
+    (re.compile(r"fp8|w8a8"), Precision.FP8),
+    (re.compile(r"awq|int4|w4a16|gptq"), Precision.INT4_AWQ),
+)
+
+_PRECISION_OF_ALGORITHM: Final = {
+    "fp8": Precision.FP8,
+    "fp8_block_scales": Precision.FP8,
+    "fp8_per_channel_per_token": Precision.FP8,
+    "nvfp4": Precision.NVFP4,
+    "w4a16_awq": Precision.INT4_AWQ,
+    "w4a16_gptq": Precision.INT4_AWQ,
+    "awq": Precision.INT4_AWQ,
+    "gptq": Precision.INT4_AWQ,
+}
+
+
+def precision_from_name(name: str) -> Precision:
+    """Return the weight precision a checkpoint name states, BF16 when it states none."""
+    lowered = name.lower()
+    for pattern, precision in _PRECISION_IN_NAME:
+        if pattern.search(lowered):
+            return precision
+    return Precision.BF16
+
+
+def find_shape(name: str) -> ModelShape:
+    """Return the well-known shape a model name means.
+
+    ``meta-llama/Llama-3.1-8B-Instruct`` and ``llama-3.1-8b`` mean the same.
+
+    Raises:
+        ModelShapeError: no well-known model is called so.
+    """
+    wanted = name.rsplit("/", 1)[-1].lower().replace("_", "-").replace("meta-", "")
+    for known in sorted(KNOWN_SHAPES, key=len, reverse=True):
+        if known in wanted:
+            return KNOWN_SHAPES[known]
+    raise ModelShapeError(
+        f"model {name!r} is neither a folder with a config.json nor a known name: "
+        f"give a folder or one of {', '.join(sorted(KNOWN_SHAPES))}"
+    )
+
+
+def _positive_int(config: dict[str, Any], key: str, source: str, default: int | None = None) -> int:
+    value = config.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ModelShapeError(f"{source}: {key} must be a positive integer, not {value!r}")
+    return value
+
+
+def shape_from_config(config: dict[str, Any], source: str) -> ModelShape:
+    """Build a shape from a parsed Hugging Face ``config.json``.
+
+    Args:
+        config: the parsed file.
+        source: where it came from, named in errors.
+
+    Raises:
+        ModelShapeError: a needed number is missing or not positive.
+    """
+    text = config.get("text_config")
+    if isinstance(text, dict):  # multimodal models nest the language model
+        config = {**config, **text}
+    heads = _positive_int(config, "num_attention_heads", source)
+    hidden = _positive_int(config, "hidden_size", source)
+    experts_key = "num_local_experts" if "num_local_experts" in config else "num_experts"
+    experts = _positive_int(config, experts_key, source, 1)
+    intermediate_key = (
+        "moe_intermediate_size" if experts > 1 and "moe_intermediate_size" in config else "intermediate_size"
+    )
+    return ModelShape(
+        name=str(config.get("_name_or_path") or config.get("model_type") or "model"),
+        layers=_positive_int(config, "num_hidden_layers", source),
+        hidden_size=hidden,
+        intermediate_size=_positive_int(config, intermediate_key, source),
+        attention_heads=heads,
+        kv_heads=_positive_int(config, "num_key_value_heads", source, heads),
+        head_dim=_positive_int(config, "head_dim", source, max(1, hidden // heads)),
+        vocab_size=_positive_int(config, "vocab_size", source),
+        max_position_embeddings=_positive_int(config, "max_position_embeddings", source, 4096),
+        experts=experts,
+        experts_per_token=_positive_int(config, "num_experts_per_tok", source, 1),
+        tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        parsed = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelShapeError(f"{path}: cannot be read as JSON: {error}") from error
+    if not isinstance(parsed, dict):
+        raise ModelShapeError(f"{path}: the top level must be an object")
+    return parsed
+
+
+def _quantization(folder: Path, config: dict[str, Any]) -> tuple[Precision, Precision]:
+    """Read weight and KV precision from ``hf_quant_config.json`` (ModelOpt) or ``quantization_config``."""
+    modelopt = folder / "hf_quant_config.json"
+    section: Any = config.get("quantization_config")
+    if modelopt.is_file():
+        section = _read_json(modelopt).get("quantization")
+    if not isinstance(section, dict):
+        return precision_from_name(folder.name), Precision.BF16
+    algorithm = str(section.get("quant_algo") or section.get("quant_method") or "").lower()
+    kv_algorithm = str(section.get("kv_cache_quant_algo") or "").lower()
+    weights = _PRECISION_OF_ALGORITHM.get(algorithm, precision_from_name(algorithm))
+    return weights, _PRECISION_OF_ALGORITHM.get(kv_algorithm, Precision.BF16)
+
+
+def load_checkpoint(model: str) -> Checkpoint:
+    """Return the checkpoint a MODEL argument means: a local folder, or a model name.
+
+    Raises:
+        ModelShapeError: the folder has no usable ``config.json``, or the name is unknown.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return Checkpoint(find_shape(model), precision_from_name(model))
+    config_path = folder / "config.json"
+    if not config_path.is_file():
+        raise ModelShapeError(f"{folder}: no config.json in this model folder")
+    config = _read_json(config_path)
+    weights, kv = _quantization(folder, config)
+    return Checkpoint(shape_from_config(config, str(config_path)), weights, kv)
