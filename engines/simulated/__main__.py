@@ -1,0 +1,25 @@
+"""``python -m engines.simulated serve MODEL ...``: start a simulated inference server."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from engines.simulated.options import SimulationOptions, split_options
+from engines.simulated.trtllm import serve as trtllm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DIALECTS: Final[dict[str, Callable[[list[str], SimulationOptions], int]]] = {"trtllm": trtllm.main}
+"""Servers that can be imitated; the first one is the default."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the dialect a command line asks for and return the exit code."""
+    options, rest = split_options(arguments, tuple(DIALECTS))
+    return DIALECTS[options.dialect](rest, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

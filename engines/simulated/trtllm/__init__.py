@@ -1,0 +1,1 @@
+"""The TensorRT-LLM dialect: ``trtllm-serve``'s command line, YAML, texts, endpoints and metrics."""

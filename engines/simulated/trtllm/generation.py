@@ -1,0 +1,280 @@
+"""``/v1/completions`` and ``/v1/chat/completions``: from a request body to tokens on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiohttp import web
+
+from engines.simulated.model import GenerationRequest, PromptTooLongError, RequestState, hash_blocks
+from engines.simulated.trtllm.answers import chat_object, completion_object, total_usage
+from engines.simulated.trtllm.events import (
+    DONE_EVENT,
+    NO_USAGE,
+    ChatEvents,
+    CompletionEvents,
+    UsageMode,
+    final_usage_event,
+)
+from engines.simulated.trtllm.protocol import (
+    ChatCompletionRequest,
+    CompletionRequest,
+    RequestError,
+    SamplingRequest,
+    error_body,
+    parse_body,
+)
+from engines.simulated.trtllm.request_records import PERF_METRICS_EVENT, PERF_METRICS_HEADER, timing_fields
+from engines.simulated.trtllm.tokens import render_chat, tokenize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from engines.simulated.pacing import PacedEngine
+
+_JSON = "application/json"
+_SSE = "text/event-stream; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt of a request body as token ids."""
+
+    token_ids: Sequence[int]
+
+
+class WholeAnswer:
+    """Collects one prompt's tokens until it is finished."""
+
+    def __init__(self) -> None:
+        self.done = asyncio.Event()
+
+    def token(self, state: RequestState) -> None:
+        """Wake the handler when the last token is there."""
+        if state.finish_reason is not None:
+            self.done.set()
+
+
+class StreamedAnswer:
+    """Writes one prompt's tokens straight to the connection, with no task switch for a token.
+
+    aiohttp has sent the headers of a chunked response by then; the chunks are framed here.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        events: CompletionEvents | ChatEvents,
+        stream_interval: int,
+        cut_after_tokens: int | None,
+    ) -> None:
+        self.done = asyncio.Event()
+        self._transport = transport
+        self._events = events
+        self._interval = stream_interval
+        self._cut_after = cut_after_tokens
+        self._sent_tokens = 0
+
+    def token(self, state: RequestState) -> None:
+        """Send what is due: the first token, the last, and every ``stream_interval``-th (contract section 4.3)."""
+        generated = state.generated_tokens
+        finish = state.finish_reason
+        if finish is None and generated != 1 and generated % self._interval:
+            return
+        prompt_tokens, cached = state.request.prompt_tokens, state.cached_tokens
+        event = self._events.tokens(state.id, self._sent_tokens, generated, finish, prompt_tokens, cached)
+        frame = b"%x\r\n%b\r\n" % (len(event), event)
+        if self._sent_tokens == 0:
+            opening = self._events.opening(prompt_tokens, cached)
+            if opening:
+                frame = b"%x\r\n%b\r\n%b" % (len(opening), opening, frame)
+        self._transport.write(frame)
+        self._sent_tokens = generated
+        if self._cut_after is not None and generated >= self._cut_after:
+            self._transport.close()
+        if finish is not None:
+            self.done.set()
+
+
+class Generation:
+    """The two generating endpoints of one server."""
+
+    def __init__(
+        self, engine: PacedEngine, *, cut_after_tokens: int | None = None, offers_timing: bool = False
+    ) -> None:
+        """Get ready.
+
+        Args:
+            engine: where requests go.
+            cut_after_tokens: cut every stream after so many tokens, None never.
+            offers_timing: whether a request may ask for timing fields (contract section 4.6, late 1.3).
+        """
+        self._engine = engine
+        self._offers_timing = offers_timing
+        self._config = engine.simulation.config
+        self._cut_after = cut_after_tokens
+
+    async def completions(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``POST /v1/completions``."""
+        try:
+            body = parse_body(await request.read(), CompletionRequest)
+            prompts = _completion_prompts(body)
+            jobs = self._jobs(body, prompts, body.max_tokens)
+        except (RequestError, PromptTooLongError) as error:
+            return _refusal(error)
+        created = int(time.time())
+        if body.stream:
+            usage = _usage_mode(body)
+            events = [
+                CompletionEvents(body.model, created, index, usage, body.detokenize) for index in range(len(jobs))
+            ]
+            return await self._stream(request, body.model, created, jobs, events, usage)
+        states = await self._collect(jobs)
+        return _json(completion_object(body, created, states), self._timing(request, states[0]))
+
+    async def chat_completions(self, request: web.Request) -> web.StreamResponse:
+        """Answer ``POST /v1/chat/completions``."""
+        try:
+            body = parse_body(await request.read(), ChatCompletionRequest)
+            jobs = self._jobs(body, [_chat_prompt(body)], body.max_completion_tokens)
+        except (RequestError, PromptTooLongError) as error:
+            return _refusal(error)
+        created = int(time.time())
+        if body.stream:
+            usage = _usage_mode(body)
+            events = [ChatEvents(body.model, created, 0, usage)]
+            return await self._stream(request, body.model, created, jobs, events, usage)
+        states = await self._collect(jobs)
+        return _json(chat_object(body, created, states[0]), self._timing(request, states[0]))
+
+    async def probe(self) -> None:
+        """Generate one token, as ``/health_generate`` does."""
+        await self._collect([GenerationRequest(prompt_tokens=8, max_tokens=1)])
+
+    def _jobs(
+        self, body: SamplingRequest, prompts: Sequence[Prompt], max_tokens: int | None
+    ) -> list[GenerationRequest]:
+        """Turn prompts into engine requests; all are checked before any is submitted."""
+        salt = zlib.crc32(body.cache_salt.encode()) if body.cache_salt else 0
+        jobs: list[GenerationRequest] = []
+        for prompt in prompts:
+            ids = prompt.token_ids
+            if body.truncate_prompt_tokens is not None:
+                ids = ids[-body.truncate_prompt_tokens :]
+            self._engine.simulation.check(len(ids))
+            room = self._engine.simulation.plan.max_seq_len - len(ids)
+            reuse = self._config.enable_block_reuse
+            jobs.append(
+                GenerationRequest(
+                    prompt_tokens=len(ids),
+                    max_tokens=room if max_tokens is None else max_tokens,
+                    ignore_eos=body.ignore_eos,
+                    min_tokens=body.min_tokens,
+                    block_hashes=hash_blocks(ids, self._config.tokens_per_block, salt) if reuse else (),
+                )
+            )
+        return jobs
+
+    async def _collect(self, jobs: Sequence[GenerationRequest]) -> list[RequestState]:
+        sinks = [WholeAnswer() for _ in jobs]
+        states = [self._engine.submit(job, sink) for job, sink in zip(jobs, sinks, strict=True)]
+        try:
+            for sink in sinks:
+                await sink.done.wait()
+        finally:
+            self._abort(states)
+        return states
+
+    async def _stream(
+        self,
+        request: web.Request,
+        model: str,
+        created: int,
+        jobs: Sequence[GenerationRequest],
+        events: Sequence[CompletionEvents | ChatEvents],
+        usage: UsageMode,
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": _SSE})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        await response.write(b"")  # the headers leave now, as uvicorn's do
+        transport = request.transport
+        if transport is None:  # gone already
+            return response
+        interval = self._config.stream_interval
+        sinks = [StreamedAnswer(transport, event, interval, self._cut_after) for event in events]
+        states = [self._engine.submit(job, sink) for job, sink in zip(jobs, sinks, strict=True)]
+        try:
+            for sink in sinks:
+                await sink.done.wait()
+        finally:
+            self._abort(states)
+        tail = DONE_EVENT
+        if usage.final:
+            tail = final_usage_event(model, created, total_usage(states)) + tail
+        timing = self._timing(request, states[0])
+        if timing:
+            tail += b"event: %s\ndata: %s\n\n" % (PERF_METRICS_EVENT, orjson.dumps(timing))
+        await response.write_eof(tail)
+        return response
+
+    def _timing(self, request: web.Request, state: RequestState) -> dict[str, str]:
+        """Return the timing fields a request asked for, none if it did not or the version has none."""
+        wanted = self._offers_timing and request.headers.get(PERF_METRICS_HEADER) == "1"
+        return timing_fields(state) if wanted else {}
+
+    def _abort(self, states: Sequence[RequestState]) -> None:
+        """Cancel what is unfinished, which is something only when the client went away."""
+        for state in states:
+            if state.finish_reason is None:
+                self._engine.abort(state)
+
+
+def _completion_prompts(body: CompletionRequest) -> list[Prompt]:
+    prompt = body.prompt
+    if isinstance(prompt, str):
+        return [Prompt(tokenize(prompt, body.add_special_tokens))]
+    if not prompt:
+        raise RequestError("list index out of range")
+    prompts: list[Prompt] = []
+    token_ids: list[int] = []
+    for item in prompt:
+        if isinstance(item, int):
+            token_ids.append(item)
+        elif isinstance(item, str):
+            prompts.append(Prompt(tokenize(item, body.add_special_tokens)))
+        else:
+            prompts.append(Prompt(item))
+    if token_ids:
+        prompts.append(Prompt(token_ids))
+    if not all(prompt.token_ids for prompt in prompts):
+        raise RequestError("list index out of range")
+    return prompts
+
+
+def _chat_prompt(body: ChatCompletionRequest) -> Prompt:
+    if body.prompt_token_ids is not None:
+        if not body.prompt_token_ids:
+            raise RequestError("list index out of range")
+        return Prompt(body.prompt_token_ids)
+    return Prompt(tokenize(render_chat(body.messages, body.add_generation_prompt), body.add_special_tokens))
+
+
+def _usage_mode(body: SamplingRequest) -> UsageMode:
+    options = body.stream_options
+    if options is None or not options.include_usage:
+        return NO_USAGE
+    return UsageMode(final=True, continuous=options.continuous_usage_stats)
+
+
+def _json(value: dict[str, Any], headers: dict[str, str]) -> web.Response:
+    return web.Response(body=orjson.dumps(value), content_type=_JSON, headers=headers)
+
+
+def _refusal(error: Exception) -> web.Response:
+    return web.Response(status=400, body=error_body(str(error)), content_type=_JSON)
