@@ -19,7 +19,7 @@ import orjson
 from sessions import schema
 from sessions.clock import SessionClock
 from sessions.columns import COLUMNS
-from sessions.errors import NotASession, SessionBusy, SessionExists
+from sessions.errors import NotASession, SessionBusy
 from sessions.records import Command, FailureRecord
 from sessions.text import clean_line
 
@@ -64,9 +64,6 @@ class Recorder:
         Raises:
             SessionExists: If the path is taken.
         """
-        if path.exists():
-            raise SessionExists(f"{path} exists already: choose another path, or continue it with --resume")
-        path.parent.mkdir(parents=True, exist_ok=True)
         schema.create(path)
         lock_fd = _lock(path)
         connection = schema.open_writer(path)

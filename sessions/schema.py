@@ -7,10 +7,11 @@ process, and across a power cut all but the last moments.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from typing import TYPE_CHECKING
 
-from sessions.errors import NewerSession, NotASession
+from sessions.errors import NewerSession, NotASession, SessionExists
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,21 +138,43 @@ CREATE TABLE command (                      -- what an operator asks of the work
 
 
 def create(path: Path) -> None:
-    """Write an empty session file.
-
-    The caller has made sure that nothing is there.
+    """Write an empty session file; it appears whole or not at all.
 
     Raises:
-        sqlite3.OperationalError: If the folder cannot be written.
+        SessionExists: If the path is taken.
+        OSError: If the folder cannot be written.
     """
-    connection = sqlite3.connect(path, isolation_level=None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(
-            f"BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-        )
+        connection = sqlite3.connect(draft, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(
+                f"BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID};"
+                f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+        finally:
+            connection.close()
+        _publish(draft, path)
+    except sqlite3.OperationalError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
     finally:
-        connection.close()
+        draft.unlink(missing_ok=True)
+
+
+def _publish(draft: Path, path: Path) -> None:
+    """Give a finished file its name, never in the place of another."""
+    taken = SessionExists(f"{path} exists already: choose another path, or continue it with --resume")
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        raise taken from None
+    except OSError:
+        # No hard links here (some network and removable disks): almost as good.
+        if path.exists():
+            raise taken from None
+        draft.rename(path)
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:

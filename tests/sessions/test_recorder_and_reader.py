@@ -8,6 +8,7 @@ import os
 import signal
 import sqlite3
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_phases_follow_each_other_without_gaps(path: Path) -> None:
         phases = reader.phases(number)
     assert [phase.name for phase in phases] == ["prepare", "start", "measure"]
     assert [phase.level for phase in phases] == [None, None, level]
-    assert all(earlier.end_ns == later.start_ns for earlier, later in zip(phases, phases[1:], strict=False))
+    assert all(earlier.end_ns == later.start_ns for earlier, later in pairwise(phases))
     assert phases[-1].end_ns is not None
 
 
