@@ -1,0 +1,91 @@
+"""The command line: help, exit statuses, and one line for every mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sessions.recorder import Recorder
+from tests.trtune.conftest import Program, objects
+from trtune.cli import COMMANDS
+
+
+def test_help_lists_every_command(program: Program) -> None:
+    done = program.run("--help")
+
+    assert done.returncode == 0
+    assert all(f"    {name} " in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(program: Program, command: str) -> None:
+    done = program.run(command, "--help")
+
+    assert done.returncode == 0
+    assert f"trtune {command}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        (("nonsense",), 2, "invalid choice"),
+        (("tune",), 2, "give a plan file, or --demo"),
+        (("tune", "nowhere.toml"), 2, "nowhere.toml: No such file"),
+        (("tune", "--demo", "--set", "search.trails=3"), 2, "did you mean trials?"),
+        (("tune", "--demo", "--set", "knobs.max_batch_size=[0]"), 2, "knobs.max_batch_size = 0"),
+        (("bench", "http://127.0.0.1:1"), 4, "is it running, is the URL right?"),
+        (("watch", "http://127.0.0.1:1"), 4, "is it running, is the URL right?"),
+        (("watch", "127.0.0.1:8000"), 2, "write it like http://"),
+        (("bench", "http://127.0.0.1:1", "--rate", "1", "--concurrency", "1"), 2, "not both"),
+        (("replay", "nowhere"), 1, "no such session"),
+        (("attach",), 1, "no session in"),
+        (("export", "nowhere"), 1, "no such session"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(program: Program, arguments: tuple[str, ...], status: int, told: str) -> None:
+    done = program.run(*arguments)
+
+    assert done.returncode == status
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_session_path_that_exists_is_left_alone(program: Program, tmp_path: Path) -> None:
+    taken = tmp_path / "taken.trtune"
+    taken.write_text("precious")
+
+    done = program.run("tune", "--demo", "--headless", "--session", taken)
+
+    assert done.returncode == 1
+    assert "exists already" in done.stderr
+    assert taken.read_text() == "precious"
+
+
+def test_a_file_that_is_no_session_is_not_replayed(program: Program, tmp_path: Path) -> None:
+    other = tmp_path / "other.trtune"
+    other.write_text("not a session")
+
+    done = program.run("replay", other)
+
+    assert done.returncode == 1
+    assert "is not a trtune session" in done.stderr
+
+
+def test_sessions_are_listed_and_broken_ones_named(program: Program, sessions_folder: Path) -> None:
+    sessions_folder.mkdir()
+    Recorder.create(sessions_folder / "good.trtune", {"kind": "tune"}).close()
+    (sessions_folder / "bad.trtune").write_text("x")
+
+    done = program.run("sessions", "--json")
+
+    states = {Path(str(entry["path"])).name: entry["state"] for entry in objects(done.stdout)}
+    assert states == {"good.trtune": "cut off", "bad.trtune": "unreadable"}
+
+
+def test_the_doctor_examines_this_host(program: Program) -> None:
+    done = program.run("doctor", "--json")
+
+    assert done.returncode == 0, done.stdout
+    topics = {finding["topic"] for finding in objects(done.stdout)}
+    assert topics >= {"trtune", "sqlite", "packages", "sessions", "gpu", "trtllm", "llamacpp"}

@@ -1,0 +1,176 @@
+"""The search: baseline first, no repeats, failures teach, and nothing is forgotten by a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from engines.base import Value
+from sessions.recorder import Recorder
+from tests.tuner.knobs import KNOBS
+from tuner.plan import KnobRange, KnobValue
+from tuner.search.objective import Objective, Score
+from tuner.search.space import Space, build_space
+from tuner.search.study import Outcome, Proposal, Search
+
+OBJECTIVE = Objective("output_token_throughput", "avg", "maximize")
+SMALL: dict[str, KnobRange | tuple[KnobValue, ...] | KnobValue] = {"batch": (8, 16, 32), "chunked": (False, True)}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "run.trtune"
+    Recorder.create(path, {}).close()
+    return path
+
+
+def no_conflicts(params: Mapping[str, Value]) -> str | None:
+    return None
+
+
+def open_search(path: Path, space: Space | None = None, **changes: object) -> Search:
+    options: dict[str, object] = {"conflicts": no_conflicts, "seed": 1, **changes}
+    return Search(path, space or build_space(KNOBS, SMALL, {}), OBJECTIVE, **options)  # type: ignore[arg-type]
+
+
+def good(value: float) -> Score:
+    return Score(value, True, 0.0, 0, {})
+
+
+def ask(search: Search) -> Proposal:
+    proposal = search.ask()
+    assert proposal is not None
+    return proposal
+
+
+def test_the_baseline_comes_first_and_the_starting_points_next(path: Path) -> None:
+    search = open_search(path, starting_points=[{"batch": 16, "chunked": True}, {"batch": 999}])
+
+    first, second, third = ask(search), ask(search), ask(search)
+
+    assert (first.kind, first.params) == ("baseline", {})
+    assert (second.kind, second.params) == ("search", {"batch": 16, "chunked": True})
+    assert third.params == {"batch": 32, "chunked": False}, "advice is moved into the ranges"
+    search.close()
+
+
+def test_every_configuration_is_tried_once_and_then_the_space_is_exhausted(path: Path) -> None:
+    search = open_search(path)
+    seen = []
+    while (proposal := search.ask()) is not None:
+        seen.append(proposal)
+        search.tell(proposal, good(len(seen)))
+
+    tried = [tuple(sorted(proposal.params.items())) for proposal in seen if proposal.kind != "baseline"]
+    assert len(set(tried)) == len(tried) == 6
+    search.close()
+
+
+def test_what_conflicts_is_never_proposed(path: Path) -> None:
+    def conflicts(params: Mapping[str, Value]) -> str | None:
+        return "chunked is broken" if params.get("chunked") else None
+
+    search = open_search(path, conflicts=conflicts)
+    proposals = []
+    while (proposal := search.ask()) is not None:
+        proposals.append(proposal)
+        search.tell(proposal, good(1))
+
+    assert len(proposals) > 1
+    assert not any(proposal.params.get("chunked") for proposal in proposals)
+    assert search.enqueue({"batch": 8, "chunked": True}) == "chunked is broken"
+    search.close()
+
+
+def test_a_failure_rules_out_what_asks_for_more(path: Path) -> None:
+    search = open_search(path, starting_points=[{"batch": 16, "chunked": False}])
+    search.tell(ask(search), good(1))
+    search.tell_failure(ask(search), ("batch",), "no memory", infeasible=True)
+
+    rest = []
+    while (proposal := search.ask()) is not None:
+        rest.append(proposal.params)
+        search.tell(proposal, good(1))
+
+    assert {"batch": 32, "chunked": False} not in rest
+    assert {"batch": 8, "chunked": False} in rest
+    search.close()
+
+
+def test_a_passing_trouble_teaches_nothing_and_may_be_proposed_again(path: Path) -> None:
+    search = open_search(path, build_space(KNOBS, {"chunked": (False, True)}, {"chunked": False}))
+    search.tell(ask(search), good(1))
+    flaky = ask(search)
+    search.tell_failure(flaky, (), "port in use", infeasible=False)
+
+    assert ask(search).params == flaky.params
+    search.close()
+
+
+def test_an_operators_configuration_comes_next_even_if_tried_before(path: Path) -> None:
+    search = open_search(path)
+    search.tell(ask(search), good(1))
+
+    assert search.enqueue({"batch": 16, "chunked": True}) is None
+    proposal = ask(search)
+    assert (proposal.kind, proposal.params) == ("enqueued", {"batch": 16, "chunked": True})
+    assert search.enqueue({"batch": 5}) == "a value lies outside the range that is searched"
+    search.close()
+
+
+def test_a_resumed_search_runs_again_only_what_was_not_finished(path: Path) -> None:
+    search = open_search(path)
+    finished = []
+    for number in range(3):
+        proposal = ask(search)
+        search.link(proposal, number)
+        search.tell(proposal, good(number))
+        finished.append(proposal.params)
+    recorded, cut_off = ask(search), ask(search)
+    search.link(recorded, 3)  # ended in the session, but the worker was killed before it told the study
+    search.link(cut_off, 4)
+    search.close()
+
+    resumed = open_search(path)
+    resumed.recover({3: Outcome(recorded.params, 5.0, 0.0)})
+
+    assert ask(resumed).params == cut_off.params
+    rest = []
+    while (proposal := resumed.ask()) is not None:
+        rest.append(proposal.params)
+        resumed.tell(proposal, good(1))
+    assert not [params for params in rest if params in [*finished[1:], recorded.params]]
+    resumed.close()
+
+
+def test_failures_are_remembered_after_a_resume(path: Path) -> None:
+    search = open_search(path)
+    search.tell(ask(search), good(1))
+    search.close()
+
+    resumed = open_search(path)
+    resumed.recover({1: Outcome({"batch": 8, "chunked": False}, None, 1.0, True, ("batch",), "no memory")})
+    rest = []
+    while (proposal := resumed.ask()) is not None:
+        rest.append(proposal.params)
+        resumed.tell(proposal, good(1))
+
+    assert [params for params in rest if params["chunked"] is False] == []
+    resumed.close()
+
+
+def test_the_search_finds_a_clear_optimum(path: Path) -> None:
+    space = build_space(KNOBS, {"batch": KnobRange(low=1, high=256, log=True), "chunked": (False, True)}, {})
+    search = open_search(path, space)
+    best = 0.0
+    for _ in range(30):
+        proposal = ask(search)
+        batch = float(proposal.params.get("batch", 8) or 8)
+        value = 100 - abs(batch - 64) + (10 if proposal.params.get("chunked") else 0)
+        best = max(best, value)
+        search.tell(proposal, good(value))
+
+    assert best > 95
+    search.close()

@@ -1,0 +1,142 @@
+"""What several commands share: flags, and showing a session on the screen or in lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trtune.errors import DONE
+
+if TYPE_CHECKING:
+    import argparse
+
+    from trtune.follow import Follower
+    from tuner.plan import Plan
+
+STOP_WAIT_S = 120.0
+
+
+def add_output_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that say how the work is shown."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--headless", action="store_true", help="no screen: a line for everything that happens")
+    group.add_argument("--json", action="store_true", help="no screen: one JSON object a line")
+    add_screen_flags(group)
+
+
+def add_screen_flags(group: argparse._ActionsContainer) -> None:
+    """Flags of the screen."""
+    group.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
+    group.add_argument("--fps", type=float, default=0.0, help="frames a second (default: 4, over SSH 2)")
+    group.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
+    group.add_argument("--read-only", action="store_true", help="look, but ask nothing of the worker")
+
+
+def show(path: Path, args: argparse.Namespace, *, live: bool) -> int:
+    """Show a session: on the screen where there is a terminal, else as lines.
+
+    Args:
+        path: The session.
+        args: Parsed flags of `add_output_flags`.
+        live: Whether a worker is writing it.
+
+    Returns:
+        The exit status.
+    """
+    from trtune.follow import Follower
+
+    wants_lines = getattr(args, "headless", False) or getattr(args, "json", False)
+    problem = "" if wants_lines else _screen_problem()
+    if problem:
+        print(problem, file=sys.stderr)
+    follower = Follower(path, json=getattr(args, "json", False))
+    if wants_lines or problem:
+        return follower.run() if live else _conclude(follower, path)
+    return _on_screen(path, args, live=live)
+
+
+def _screen_problem() -> str:
+    from tui.terminal import terminal_problem
+
+    return terminal_problem() or ""
+
+
+def _on_screen(path: Path, args: argparse.Namespace, *, live: bool) -> int:
+    from tui.app import run_app
+
+    from sessions.commands import send_command
+    from trtune.follow import Follower
+    from trtune.paths import sessions_dir
+
+    result = run_app(
+        path,
+        sessions_dir=sessions_dir(),
+        mode="live" if live else "replay",
+        read_only=args.read_only,
+        ascii_only=args.ascii,
+        fps=args.fps or None,
+        mouse=not args.no_mouse,
+    )
+    if not live:
+        return DONE
+    shown = result.session or path
+    if result.action == "detach":
+        print(f"the work goes on; look at it again with: trtune attach {shown}")
+        return DONE
+    if result.action == "stop":
+        send_command(shown, "stop")
+        _wait_until_over(shown)
+    return _conclude(Follower(shown, json=False), shown)
+
+
+def _conclude(follower: Follower, path: Path) -> int:
+    from sessions.reader import SessionReader
+
+    with SessionReader(path) as reader:
+        return follower.conclude(reader)
+
+
+def _wait_until_over(path: Path) -> None:
+    from sessions.reader import SessionReader
+    from trtune.start import worker_is_gone
+
+    deadline = time.monotonic() + STOP_WAIT_S
+    with SessionReader(path) as reader:
+        while time.monotonic() < deadline:
+            status = reader.worker()
+            if status is None or status.over or worker_is_gone(reader):
+                return
+            time.sleep(0.1)
+
+
+def begin_session_for(plan: Plan, args: argparse.Namespace) -> Path:
+    """Begin a session for a plan and start its worker; returns the session's path."""
+    from trtune.paths import new_session_path
+    from trtune.start import begin_session, start_worker
+
+    path = Path(args.session).expanduser() if args.session else new_session_path(plan.name or plan.kind)
+    begin_session(plan, path)
+    start_worker(path)
+    return path
+
+
+def begin_and_show(plan: Plan, args: argparse.Namespace) -> int:
+    """Begin a session for a plan, start its worker, and show it; returns the exit status."""
+    return show(begin_session_for(plan, args), args, live=True)
+
+
+def require_session(told: str) -> Path:
+    """The session a user names.
+
+    Raises:
+        NotASession: If there is none.
+    """
+    from sessions.errors import NotASession
+    from trtune.paths import find_session, sessions_dir
+
+    path = find_session(told)
+    if not path.is_file():
+        raise NotASession(f"{told}: no such session, neither here nor in {sessions_dir()}; see: trtune sessions")
+    return path

@@ -1,0 +1,70 @@
+"""List the sessions there are, newest first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("folder", nargs="?", type=Path, help="folder to look in (default: the sessions folder)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    import orjson
+
+    from trtune.paths import known_sessions, sessions_dir
+
+    folder = args.folder or sessions_dir()
+    entries = [_entry(path) for path in known_sessions(folder)]
+    for entry in entries:
+        print(orjson.dumps(entry).decode() if args.json else _line(entry))
+    if not entries and not args.json:
+        print(f"no sessions in {folder}; begin with: trtune demo")
+    return 0
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    from sessions.errors import SessionError
+    from sessions.reader import SessionReader
+    from sessions.recorder import is_written
+    from sessions.summary import summarise_trials
+
+    try:
+        with SessionReader(path) as reader:
+            meta, trials, status = reader.meta(), reader.trials(), reader.worker()
+        summary = summarise_trials(trials, meta.get("objective", {}))
+        state = "live" if is_written(path) else status.state if status is not None and status.over else "cut off"
+    except SessionError as error:
+        return {"path": str(path), "state": "unreadable", "text": str(error)}
+    engine = meta.get("engine", {})
+    return {
+        "path": str(path),
+        "state": state,
+        "kind": meta.get("kind"),
+        "name": meta.get("name"),
+        "engine": engine.get("name"),
+        "model": engine.get("model"),
+        "simulated": bool(engine.get("simulated")),
+        "trials": len(trials),
+        "best": None if summary.best is None else summary.best.score,
+        "gain": summary.gain,
+        "text": "" if status is None else status.text,
+    }
+
+
+def _line(entry: dict[str, Any]) -> str:
+    from trtune.follow import gain_text
+
+    name = Path(entry["path"]).name
+    if entry["state"] == "unreadable":
+        return f"{name}  unreadable: {entry['text']}"
+    what = " ".join(str(part) for part in (entry["kind"], entry["engine"], entry["model"]) if part)
+    simulated = " (simulated)" if entry["simulated"] else ""
+    return f"{name}  {entry['state']:8} {what}{simulated}  {entry['trials']} trials  gain {gain_text(entry['gain'])}"

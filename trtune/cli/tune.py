@@ -1,0 +1,82 @@
+"""Search the settings that serve your workload best."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import argparse
+
+EPILOG = """\
+examples:
+  trtune tune plan.toml                               with the screen
+  trtune tune plan.toml --headless                    over SSH: close the terminal, the work goes on
+  trtune tune plan.toml --set search.trials=12        every field of a plan can be set like this
+  trtune tune --demo --headless --trials 8            the simulated demo
+  trtune tune --resume SESSION                        go on where a killed worker was
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    from trtune.cli._common import add_output_flags
+
+    parser.add_argument("plan", nargs="?", type=Path, help="plan file (TOML); see docs/plan.md")
+    parser.add_argument("--demo", action="store_true", help="take the demo's plan: a simulated server")
+    parser.add_argument("--resume", metavar="SESSION", help="go on with a session whose worker is gone")
+    parser.add_argument(
+        "--session", metavar="FILE", help="where to record (default: a new file in the sessions folder)"
+    )
+    parser.add_argument("--trials", type=int, help="search.trials: trials at most, the baseline included")
+    parser.add_argument("--time", type=float, metavar="SECONDS", help="search.time_s: seconds at most")
+    parser.add_argument("--model", help="engine.model: model name or folder")
+    parser.add_argument("--slo", action="append", default=[], help="add a limit, such as ttft:p99:<=:500")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="set any field of the plan")
+    add_output_flags(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    from trtune.cli._common import begin_and_show
+    from trtune.errors import UsageError
+
+    if args.resume:
+        if args.plan or args.demo:
+            raise UsageError("--resume goes on with the plan in the session: give no other plan")
+        return _resume(args)
+    if bool(args.plan) == args.demo:
+        raise UsageError("give a plan file, or --demo; 'trtune tune --help' has examples")
+    return begin_and_show(plan_from(args), args)
+
+
+def plan_from(args: argparse.Namespace) -> Any:
+    """The plan that file and flags describe together."""
+    from trtune.planfile import make_plan, put, read_tables, set_fields
+    from trtune.plans import demo_tables
+
+    tables = demo_tables() if args.demo else read_tables(args.plan)
+    for field, value in (
+        ("search.trials", args.trials),
+        ("search.time_s", args.time),
+        ("engine.model", args.model),
+    ):
+        if value is not None:
+            put(tables, field, value)
+    if args.slo:
+        put(tables, "objective.slos", [*tables.get("objective", {}).get("slos", []), *args.slo])
+    set_fields(tables, args.set)
+    return make_plan(tables, "demo" if args.demo else str(args.plan))
+
+
+def _resume(args: argparse.Namespace) -> int:
+    from sessions.errors import SessionBusy
+    from sessions.recorder import is_written
+    from trtune.cli._common import require_session, show
+    from trtune.start import start_worker
+
+    path = require_session(args.resume)
+    if is_written(path):
+        raise SessionBusy(f"{path} is being worked on already; look at it with: trtune attach {path}")
+    start_worker(path)
+    return show(path, args, live=True)

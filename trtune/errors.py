@@ -1,0 +1,36 @@
+"""The errors of the command line, and the exit status of each error a person can meet."""
+
+from __future__ import annotations
+
+from engines.errors import BadConfiguration, EngineError, MissingProgram, Unreachable
+from sessions.errors import SessionError
+from tuner.errors import BadPlan, TunerError
+from tuner.load.errors import LoadError
+
+DONE = 0
+FAILED = 1
+USAGE = 2
+NOTHING_FEASIBLE = 3
+UNREACHABLE = 4
+STOPPED = 130
+
+
+class UsageError(Exception):
+    """Something the user wrote is wrong; the text says what, where, and what is allowed."""
+
+
+KNOWN_ERRORS = (UsageError, EngineError, TunerError, SessionError, LoadError, OSError)
+"""Every error that is shown as one line."""
+
+_STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (UsageError, USAGE),
+    (BadPlan, USAGE),
+    (BadConfiguration, USAGE),
+    (Unreachable, UNREACHABLE),
+    (MissingProgram, UNREACHABLE),
+)
+
+
+def exit_status(error: Exception) -> int:
+    """The exit status for an error."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), FAILED)

@@ -1,0 +1,286 @@
+"""Follows a session without a screen: a line for everything that happens, and the outcome at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+import orjson
+
+from sessions.commands import send_command
+from sessions.reader import SessionReader
+from sessions.summary import summarise_trials
+from trtune.errors import DONE, FAILED, NOTHING_FEASIBLE, STOPPED, UNREACHABLE
+from trtune.start import worker_is_gone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from sessions.records import LevelRecord, Trial
+    from sessions.summary import Summary
+
+PERIOD_S = 0.25
+GONE_AFTER_S = 2.0
+
+_TOLD_EVENTS = ("best", "command", "mark", "warning", "drift")
+
+
+@dataclass(slots=True)
+class _Wish:
+    """What the user has asked for by signals."""
+
+    stops: int = 0
+
+
+class Follower:
+    """Prints what happens in a session until its worker is over.
+
+    Attributes:
+        json: One JSON object a line instead of text.
+    """
+
+    def __init__(self, path: Path, *, json: bool, out: TextIO | None = None) -> None:
+        self.json = json
+        self._path = path
+        self._out = out or sys.stdout
+        self._trials: dict[int, str] = {}
+        self._levels: set[int] = set()
+        self._events = 0
+
+    def run(self) -> int:
+        """Follow to the end; returns the exit status.
+
+        The first Ctrl-C (or SIGTERM) asks the worker to stop, the second leaves it alone.
+        """
+        wish = _Wish()
+        with _signals(wish), SessionReader(self._path) as reader:
+            self._say({"event": "session", "path": str(self._path), **_head(reader.meta())}, _head_line(reader.meta()))
+            stopped = False
+            while True:
+                if wish.stops and not stopped:
+                    stopped = True
+                    send_command(self._path, "stop")
+                    self._say({"event": "stopping"}, "stopping; press Ctrl-C again to leave at once")
+                if wish.stops > 1:
+                    return STOPPED
+                if reader.changed():
+                    self._report(reader)
+                status = reader.worker()
+                if status is not None and (status.over or self._gone(reader)):
+                    self._report(reader)
+                    return self.conclude(reader, stopped=stopped)
+                time.sleep(PERIOD_S)
+
+    def conclude(self, reader: SessionReader, *, stopped: bool = False) -> int:
+        """Print the outcome; returns the exit status."""
+        meta, trials, status = reader.meta(), reader.trials(), reader.worker()
+        summary = summarise_trials(trials, meta.get("objective", {}))
+        outcome = _outcome(meta, summary, reader, self._path)
+        lines = _outcome_lines(meta, summary, reader, self._path)
+        self._say({"event": "result", **outcome}, "\n".join(lines))
+        if status is None or not status.over:
+            text = f"the worker is gone; go on with: trtune tune --resume {self._path}"
+            self._say({"event": "error", "text": text}, text)
+            return FAILED
+        if status.state == "failed":
+            self._say({"event": "error", "text": status.text}, f"trtune: {status.text}")
+            return UNREACHABLE if meta.get("exit") == "unreachable" else FAILED
+        if stopped or status.text.startswith("stopped"):
+            return STOPPED
+        if meta.get("kind") in ("tune", "bench") and summary.best is None:
+            return NOTHING_FEASIBLE
+        return DONE
+
+    def _gone(self, reader: SessionReader) -> bool:
+        status = reader.worker()
+        assert status is not None
+        silent_s = (time.time_ns() - status.heartbeat_utc_ns) / 1e9
+        return silent_s > GONE_AFTER_S and worker_is_gone(reader)
+
+    def _report(self, reader: SessionReader) -> None:
+        """Print what is new, in the order in which it happened."""
+        meta = reader.meta()
+        news: list[tuple[int, dict[str, Any], str]] = []
+        for level in reader.levels():
+            if level.end_ns is not None and level.id not in self._levels:
+                self._levels.add(level.id)
+                news.append((level.end_ns, {"event": "level", **_level_facts(level)}, _level_line(level)))
+        for trial in reader.trials():
+            told = self._trials.get(trial.number)
+            if told is None and trial.end_ns is not None:
+                news.append((trial.start_ns, _began(trial), _began_line(trial)))
+            if told != trial.state:
+                self._trials[trial.number] = trial.state
+                when_ns = trial.start_ns if trial.end_ns is None else trial.end_ns
+                facts = _began(trial) if trial.end_ns is None else {"event": "trial", **trial_facts(trial)}
+                news.append((when_ns, facts, _trial_line(trial, meta)))
+        for event in reader.events():
+            if event.id > self._events:
+                self._events = event.id
+                if event.kind in _TOLD_EVENTS:
+                    facts = {"event": event.kind, "trial": event.trial, "text": event.text}
+                    news.append((event.t_ns, facts, f"  * {event.text}"))
+        for _, facts, line in sorted(news, key=lambda each: each[0]):
+            self._say(facts, line)
+
+    def _say(self, facts: Mapping[str, Any], line: str) -> None:
+        text = orjson.dumps(_without_nan(facts)).decode() if self.json else line
+        print(text, file=self._out, flush=True)
+
+
+def trial_facts(trial: Trial) -> dict[str, Any]:
+    """A trial as JSON output has it."""
+    failure = trial.failure
+    return {
+        "number": trial.number,
+        "kind": trial.kind,
+        "state": trial.state,
+        "params": trial.params,
+        "effective": trial.effective,
+        "ready_s": trial.ready_s,
+        "score": trial.score,
+        "feasible": trial.feasible,
+        "result": trial.result,
+        "failure": None if failure is None else {"kind": failure.kind, "text": failure.text, "line": failure.line},
+    }
+
+
+def params_text(params: Mapping[str, Any]) -> str:
+    """A configuration on one line."""
+    return " ".join(f"{name}={_plain(value)}" for name, value in params.items()) or "the server's defaults"
+
+
+def gain_text(gain: float | None) -> str:
+    """A gain as signed per cent."""
+    return "unknown" if gain is None or math.isnan(gain) else f"{gain:+.1%}"
+
+
+def _plain(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _head(meta: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: meta.get(name) for name in ("kind", "name", "engine", "objective", "workload", "budget")}
+
+
+def _head_line(meta: Mapping[str, Any]) -> str:
+    engine = meta.get("engine", {})
+    simulated = " (SIMULATED: every number is pretended)" if engine.get("simulated") else ""
+    lines = [f"{meta.get('kind', 'session')} {engine.get('title', '')} {engine.get('model', '')}{simulated}".rstrip()]
+    if meta.get("kind") == "tune":
+        lines.append(f"objective: {meta.get('objective', {}).get('label', '')}")
+    lines.append(f"workload: {meta.get('workload', {}).get('label', '')}")
+    return "\n".join(lines)
+
+
+def _level_facts(level: LevelRecord) -> dict[str, Any]:
+    return {
+        "trial": level.trial,
+        "kind": level.kind,
+        "value": level.value,
+        "state": level.state,
+        "result": level.result,
+        "notes": list(level.notes),
+    }
+
+
+def _level_line(level: LevelRecord) -> str:
+    told = level.result
+    text = (
+        f"      {level.kind} {level.value:g}: {_stat(told, 'output_token_throughput', 'avg')} tok/s"
+        f"  TTFT p50 {_stat(told, 'ttft', 'p50')} p99 {_stat(told, 'ttft', 'p99')} ms"
+        f"  TPOT p50 {_stat(told, 'tpot', 'p50')} p99 {_stat(told, 'tpot', 'p99')} ms"
+    )
+    return (
+        text
+        if level.state == "valid"
+        else f"{text}  [{level.state}: {level.notes[0] if level.notes else 'no reason told'}]"
+    )
+
+
+def _stat(result: Mapping[str, Mapping[str, float]], metric: str, stat: str) -> str:
+    value = result.get(metric, {}).get(stat)
+    return "-" if value is None or math.isnan(value) else f"{value:.4g}"
+
+
+def _began(trial: Trial) -> dict[str, Any]:
+    return {"event": "begin", "number": trial.number, "kind": trial.kind, "params": trial.params}
+
+
+def _began_line(trial: Trial) -> str:
+    return f"trial {trial.number} ({trial.kind}): {params_text(trial.params)}"
+
+
+def _trial_line(trial: Trial, meta: Mapping[str, Any]) -> str:
+    objective = meta.get("objective", {})
+    if trial.end_ns is None:
+        return _began_line(trial)
+    if trial.failure is not None:
+        return f"trial {trial.number} {trial.state}: {trial.failure.text}"
+    if trial.score is None:
+        return f"trial {trial.number} {trial.state}"
+    slo = "" if trial.feasible else "  (breaks an SLO)"
+    return f"trial {trial.number} {trial.state}: {objective.get('metric', 'score')} {trial.score:.5g}{slo}"
+
+
+def _outcome(meta: Mapping[str, Any], summary: Summary, reader: SessionReader, path: Path) -> dict[str, Any]:
+    status = reader.worker()
+    return {
+        "session": str(path),
+        "ended": "" if status is None else status.text,
+        "objective": meta.get("objective", {}).get("label", ""),
+        "simulated": bool(meta.get("engine", {}).get("simulated")),
+        "trials": dict(summary.states),
+        "baseline": None if summary.baseline is None else trial_facts(summary.baseline),
+        "best": None if summary.best is None else trial_facts(summary.best),
+        "gain": summary.gain,
+    }
+
+
+def _outcome_lines(meta: Mapping[str, Any], summary: Summary, reader: SessionReader, path: Path) -> list[str]:
+    status = reader.worker()
+    metric = str(meta.get("objective", {}).get("metric", "score"))
+    simulated = " (simulated)" if meta.get("engine", {}).get("simulated") else ""
+    states = ", ".join(f"{count} {state}" for state, count in summary.states.items())
+    lines = ["", f"ended: {'' if status is None else status.text}", f"trials: {states or 'none'}"]
+    if meta.get("kind") == "tune":
+        if summary.best is None:
+            lines.append("best configuration: none meets every SLO")
+        else:
+            lines.append(f"best configuration (trial {summary.best.number}): {params_text(summary.best.params)}")
+            lines.append(f"best {metric}{simulated}: {summary.best.score:.5g}")
+        if summary.baseline is not None and summary.baseline.score is not None:
+            broken = "" if summary.baseline.feasible else ", breaks an SLO"
+            lines.append(f"baseline {metric}{simulated}: {summary.baseline.score:.5g}{broken}")
+            lines.append(f"gain over the baseline{simulated}: {gain_text(summary.gain)}")
+    lines.append(f"session: {path}")
+    return lines
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _without_nan(inner) for key, inner in value.items()}
+    return [_without_nan(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+@contextlib.contextmanager
+def _signals(wish: _Wish) -> Iterator[None]:
+    """Count Ctrl-C and SIGTERM instead of dying of them. SIGHUP still ends us: the worker goes on by itself."""
+
+    def count(*_: object) -> None:
+        wish.stops += 1
+
+    before = {number: signal.signal(number, count) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,175 @@
+"""Begins a session: writes down what is to be done, and starts the worker that does it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from engines.registry import get_engine
+from sessions.reader import SessionReader
+from sessions.recorder import Recorder, is_written
+from trtune import __version__
+from tuner.errors import TunerError
+from tuner.server import check_plan_engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engines.base import Engine
+    from tuner.load.lengths import Length
+    from tuner.plan import Plan
+
+WORKER_START_S = 30.0
+_VERSIONS_OF = ("optuna", "textual", "aiohttp", "numpy", "pandas", "nvidia-ml-py", "tensorrt-llm")
+
+
+def begin_session(plan: Plan, path: Path) -> None:
+    """Check the plan against its engine and write the session's first facts.
+
+    Raises:
+        BadPlan: If plan and engine do not fit.
+        SessionExists: If the path is taken.
+    """
+    engine = get_engine(plan.engine.name)
+    check_plan_engine(plan.engine)
+    knobs = _searched_knobs(plan, engine) if plan.kind == "tune" else []
+    Recorder.create(path, _facts(plan, engine, knobs)).close()
+
+
+def start_worker(path: Path) -> subprocess.Popen[bytes]:
+    """Start the worker of a session, out of reach of this terminal, and wait for its first sign of life.
+
+    Raises:
+        TunerError: If it ends at once or gives no sign.
+    """
+    before = _heartbeat(path)
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "tuner.worker", os.fspath(path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + WORKER_START_S
+    while time.monotonic() < deadline:
+        if worker.poll() is not None and _heartbeat(path) == before:
+            told = worker.stderr.read().decode(errors="replace").strip().splitlines() if worker.stderr else []
+            raise TunerError(told[-1] if told else f"the worker ended at once with status {worker.returncode}")
+        if _heartbeat(path) != before:
+            return worker
+        time.sleep(0.05)
+    worker.kill()
+    raise TunerError(f"the worker gave no sign of life within {WORKER_START_S:g} s")
+
+
+def worker_is_gone(reader: SessionReader) -> bool:
+    """Whether the session's worker ended without saying so."""
+    status = reader.worker()
+    return status is not None and not status.over and status.host == platform.node() and not is_written(reader.path)
+
+
+def _heartbeat(path: Path) -> int:
+    with SessionReader(path) as reader:
+        status = reader.worker()
+    return 0 if status is None else status.heartbeat_utc_ns
+
+
+def _searched_knobs(plan: Plan, engine: Engine) -> list[dict[str, Any]]:
+    import json
+
+    from optuna.distributions import distribution_to_json  # half a second: only a tuning session pays it
+
+    from tuner.tune import space_of
+
+    space = space_of(plan, engine)
+    return [
+        {
+            "name": name,
+            "kind": knob.kind,
+            "default": space.baseline.get(name, knob.default),
+            "help": knob.help,
+            **json.loads(distribution_to_json(space.distributions[name]))["attributes"],
+        }
+        for name, knob in space.knobs.items()
+    ]
+
+
+def _facts(plan: Plan, engine: Engine, knobs: list[dict[str, Any]]) -> dict[str, Any]:
+    wish = plan.objective
+    simulated = "engines.simulated" in plan.engine.command
+    return {
+        "kind": plan.kind,
+        "name": plan.name,
+        "trtune_version": __version__,
+        "plan": plan.model_dump(mode="json"),
+        "engine": {
+            "name": engine.name,
+            "title": engine.title,
+            "model": plan.engine.model,
+            "url": plan.engine.url,
+            "version": plan.engine.version,
+            "simulated": simulated,
+        },
+        "objective": {
+            "label": objective_label(plan),
+            "metric": wish.metric,
+            "stat": wish.stat,
+            "direction": wish.direction,
+            "slos": [
+                {"metric": slo.metric, "stat": slo.stat, "op": slo.op, "value": slo.value, "label": str(slo)}
+                for slo in wish.parsed_slos()
+            ],
+        },
+        "knobs": knobs,
+        "workload": {"label": workload_label(plan)},
+        "budget": {"trials": plan.search.trials, "time_s": plan.search.time_s},
+        "host": {
+            "name": platform.node(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "cpus": os.cpu_count(),
+            "packages": {name: version for name in _VERSIONS_OF if (version := _version(name))},
+        },
+    }
+
+
+def objective_label(plan: Plan) -> str:
+    """The plan's objective in words."""
+    from tuner.search.objective import Objective
+
+    wish = plan.objective
+    return Objective(wish.metric, wish.stat, wish.direction, wish.parsed_slos()).label
+
+
+def workload_label(plan: Plan) -> str:
+    """The plan's workload and levels in words."""
+    workload = plan.workload
+    levels = ", ".join(f"{level:g}" for level in sorted(set(plan.load.levels)))
+    source = (
+        f"{workload.dataset.format} {workload.dataset.path.name}"
+        if workload.dataset
+        else f"ISL {_length(workload.isl)}"
+    )
+    return f"{source}, OSL {_length(workload.osl)}, {plan.load.kind} {levels}"
+
+
+def _length(length: Length) -> str:
+    """A length distribution in words."""
+    told = length.model_dump(exclude={"distribution"}, exclude_none=True)
+    if set(told) == {"tokens"}:
+        return str(told["tokens"])
+    kind = getattr(length, "distribution", type(length).__name__.lower())
+    values = " ".join(f"{name}={value}" for name, value in told.items() if not isinstance(value, list | tuple))
+    return f"{kind} {values}".strip()
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,1 @@
+"""The work itself: load, trials and the search."""

@@ -1,0 +1,189 @@
+"""The plan: what is to be run, against which server, under which load, for which objective.
+
+These models are what the worker works from. `trtune.planfile` fills them from a TOML file and flags; the session keeps them as
+JSON. Every field has a default that a demanding user would choose, or is required.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sessions.metrics import METRICS, STATS, BadSlo, Slo
+from tuner.load.spec import Level, Limits, StopRule, Workload
+
+_SECRET_NAME = re.compile(r"(^|_)(api_?key|key|token|secret|password|passwd|credentials?)$", re.IGNORECASE)
+_SECRET_ARGUMENT = re.compile(
+    r"--?([\w-]+[-_])?(api[-_]?key|secret|password|passwd|(hf|auth|access)[-_]?token)(=|$)", re.IGNORECASE
+)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether an environment variable of that name holds a secret."""
+    return _SECRET_NAME.search(name) is not None
+
+
+KnobValue = bool | int | float | str | None
+
+
+class PlanPart(BaseModel):
+    """Base of the plan's models: unknown fields are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class EnginePlan(PlanPart):
+    """The server: which family, and how to reach or start it."""
+
+    name: str = Field("trtllm", description="engine: trtllm, llamacpp, openai, ...")
+    model: str = Field("", description="model name or folder, as the server takes it")
+    launch: Literal["process", "attach"] = Field("process", description="start it here, or use one that runs")
+    url: str = Field("", description="base URL of a running server (attach)")
+    version: str = Field("", description="version of the server, where it decides which knobs there are")
+    command: tuple[str, ...] = Field((), description="words that start the server instead of its usual program")
+    arguments: tuple[str, ...] = Field((), description="further words for its command line")
+    environment: dict[str, str] = Field(default_factory=dict, description="further environment variables")
+    host: str = Field("127.0.0.1", description="address a started server listens on")
+    start_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    api_key_env: str = Field("", description="environment variable that holds the API key; never the key itself")
+    hang_timeout_s: Annotated[float, Field(gt=0)] = Field(60.0, description="no token for so long means it hangs")
+
+    @model_validator(mode="after")
+    def _attach_needs_a_url(self) -> EnginePlan:
+        if self.launch == "attach" and not self.url:
+            raise ValueError("launch = 'attach' needs url, the base URL of the running server")
+        if self.launch == "process" and self.url:
+            raise ValueError("url is for launch = 'attach'; a started server gets a free port of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _no_secret(self) -> EnginePlan:
+        for name in self.environment:
+            if is_secret_name(name):
+                raise ValueError(
+                    f"environment.{name} looks like a secret, and the plan is kept in the session: export it in the"
+                    " shell instead, a started server inherits it"
+                )
+        for word in self.arguments + self.command:
+            if _SECRET_ARGUMENT.match(word):
+                raise ValueError(f"{word.partition('=')[0]} carries a secret: give it through the environment instead")
+        return self
+
+    def api_key(self) -> str:
+        """The API key from the environment, or an empty string; it is stored nowhere."""
+        return os.environ.get(self.api_key_env, "") if self.api_key_env else ""
+
+
+class GpuPlan(PlanPart):
+    """Where GPU samples come from."""
+
+    local: bool = Field(True, description="read this host's GPUs through NVML")
+    dcgm_url: str = Field("", description="dcgm-exporter to read instead; {port+1} is the port after the server's")
+    period_s: Annotated[float, Field(ge=0.05, le=10)] = 0.25
+
+
+class LoadPlan(PlanPart):
+    """How hard the server is asked, and for how long."""
+
+    kind: Literal["concurrency", "rate"] = Field("concurrency", description="closed loop, or open loop")
+    levels: tuple[Annotated[float, Field(gt=0)], ...] = Field((8, 32), min_length=1)
+    warmup_rounds: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="requests per concurrent one that end before the measuring window opens (closed loop)"
+    )
+    stop: StopRule = Field(default_factory=StopRule)
+    limits: Limits = Field(default_factory=Limits)
+
+    def in_order(self) -> tuple[Level, ...]:
+        """The levels, lightest first, each once."""
+        return tuple(Level(self.kind, value) for value in sorted(set(self.levels)))
+
+    def stop_rule(self, level: Level) -> StopRule:
+        """The stop rule for a level: in a closed loop the burst at its beginning has passed before the window opens."""
+        if level.kind != "concurrency":
+            return self.stop
+        rounds = round(self.warmup_rounds * level.value)
+        return self.stop.model_copy(update={"warmup_requests": max(self.stop.warmup_requests, rounds)})
+
+
+class ObjectivePlan(PlanPart):
+    """What counts as better, and what must not be exceeded."""
+
+    metric: str = "output_token_throughput"
+    stat: str = "avg"
+    direction: Literal["maximize", "minimize"] = "maximize"
+    slos: tuple[str, ...] = Field((), description="limits such as 'ttft:p99:<=:500'")
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> ObjectivePlan:
+        if self.metric not in METRICS:
+            raise ValueError(f"metric {self.metric!r} is unknown; there are: {', '.join(METRICS)}")
+        stats = STATS if METRICS[self.metric].distribution else ("avg",)
+        if self.stat not in stats:
+            raise ValueError(f"{self.metric} has no statistic {self.stat!r}; there are: {', '.join(stats)}")
+        self.parsed_slos()
+        return self
+
+    def parsed_slos(self) -> tuple[Slo, ...]:
+        """The limits as values.
+
+        Raises:
+            ValueError: If one cannot be read.
+        """
+        try:
+            return tuple(Slo.parse(text) for text in self.slos)
+        except BadSlo as error:
+            raise ValueError(str(error)) from error
+
+
+class KnobRange(PlanPart):
+    """A range of numbers for a knob."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _low_is_below_high(self) -> KnobRange:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic range needs low above 0, not {self.low:g}")
+        if self.log and self.step is not None:
+            raise ValueError("a logarithmic range takes no step")
+        return self
+
+
+class SearchPlan(PlanPart):
+    """How long to search, and how."""
+
+    trials: Annotated[int, Field(ge=1)] = Field(20, description="trials at most, the baseline included")
+    time_s: Annotated[float, Field(gt=0)] | None = Field(None, description="seconds at most; a begun trial ends first")
+    sampler: Literal["tpe", "random"] = "tpe"
+    seed: int = 0
+
+
+class Plan(PlanPart):
+    """Everything a session's worker needs to know."""
+
+    name: str = ""
+    kind: Literal["tune", "watch", "bench"] = "tune"
+    engine: EnginePlan = Field(default_factory=EnginePlan)
+    gpu: GpuPlan = Field(default_factory=GpuPlan)
+    workload: Workload = Field(default_factory=Workload)
+    load: LoadPlan = Field(default_factory=LoadPlan)
+    objective: ObjectivePlan = Field(default_factory=ObjectivePlan)
+    search: SearchPlan = Field(default_factory=SearchPlan)
+    knobs: dict[str, KnobRange | tuple[KnobValue, ...] | KnobValue] = Field(
+        default_factory=dict,
+        description="range, list of choices, or fixed value by knob; empty: the engine's own choice",
+    )
+    baseline: dict[str, KnobValue] = Field(default_factory=dict, description="values other than the server's defaults")
+
+    def load_hint(self) -> float:
+        """Requests the server will have to hold at once at the heaviest level; for a rate, those of ten seconds."""
+        heaviest = max(self.load.levels)
+        return heaviest if self.load.kind == "concurrency" else heaviest * 10

@@ -1,0 +1,108 @@
+"""Samplers: GPU readings from a thread of their own, the server's metrics from one poller; both into the session."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from dataclasses import astuple
+from typing import TYPE_CHECKING
+
+from engines.errors import EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import aiohttp
+
+    from engines.base import Engine, EngineSample, MetricsSource
+    from engines.gpu.base import GpuSample, GpuSource
+    from sessions.recorder import Recorder
+
+ENGINE_PERIOD_S = 0.5
+SLOW_POLL_S = 0.5
+"""A poll that takes longer than this is left alone for as long again, so that watching never loads the server."""
+
+
+class GpuSampler:
+    """Reads a GPU source at a fixed period in a thread, since driver calls have tails of 20 ms."""
+
+    def __init__(self, source: GpuSource, recorder: Recorder, period_s: float) -> None:
+        self._source = source
+        self._recorder = recorder
+        self._period_s = period_s
+        self._ended = threading.Event()
+        self._loop = asyncio.get_running_loop()
+        self._ids = [
+            recorder.add_source(
+                "gpu",
+                f"gpu{gpu.index}",
+                {
+                    "name": gpu.name,
+                    "uuid": gpu.uuid,
+                    "memory_bytes": gpu.memory_bytes,
+                    "host": gpu.host,
+                    "source": gpu.source,
+                    "notes": list(gpu.notes),
+                },
+            )
+            for gpu in source.gpus
+        ]
+        self._thread = threading.Thread(target=self._run, name="gpu-sampler", daemon=True)
+        self._thread.start()
+
+    async def close(self) -> None:
+        """End the thread and let go of the source."""
+        self._ended.set()
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        due_s = time.monotonic()
+        while not self._ended.is_set():
+            t_ns = self._recorder.clock.now()
+            samples = self._source.sample()
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
+                self._loop.call_soon_threadsafe(self._record, t_ns, samples)
+            due_s = max(due_s + self._period_s, time.monotonic())
+            self._ended.wait(due_s - time.monotonic())
+        self._source.close()
+
+    def _record(self, t_ns: int, samples: Sequence[GpuSample]) -> None:
+        if self._ended.is_set():
+            return
+        for source, sample in zip(self._ids, samples, strict=True):
+            self._recorder.add_sample(source, t_ns, astuple(sample))
+
+
+class EngineSampler:
+    """The one poller of a server's metrics while that server runs."""
+
+    def __init__(self, engine: Engine, http: aiohttp.ClientSession, url: str, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._source = recorder.add_source("engine", "engine", {"name": engine.name, "title": engine.title})
+        self._task = asyncio.create_task(self._run(engine.metrics(http, url)))
+
+    async def close(self) -> None:
+        """End the poller."""
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self, metrics: MetricsSource) -> None:
+        told = ""
+        while True:
+            started_s = time.monotonic()
+            try:
+                self._record(await metrics.poll())
+                told = ""
+            except EngineError as error:
+                if str(error) != told:
+                    told = str(error)
+                    self._recorder.log("worker", "warning", f"metrics: {told}")
+            took_s = time.monotonic() - started_s
+            await asyncio.sleep(took_s if took_s > SLOW_POLL_S else ENGINE_PERIOD_S - took_s)
+
+    def _record(self, samples: Sequence[tuple[int, EngineSample]]) -> None:
+        for monotonic_ns, sample in samples:
+            self._recorder.add_sample(self._source, self._recorder.clock.from_monotonic(monotonic_ns), astuple(sample))

@@ -1,0 +1,1 @@
+"""The search: which configuration to try next, and which one won."""

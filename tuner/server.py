@@ -1,0 +1,172 @@
+"""Brings up the server of a trial as the plan says, and keeps an eye on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engines.base import Failure, LaunchRequest
+from engines.errors import BadConfiguration
+from engines.launch.attach import AttachLauncher
+from engines.launch.ports import free_port
+from engines.launch.process import ProcessLauncher
+from tuner.load.spec import Endpoint
+from tuner.plan import is_secret_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import aiohttp
+
+    from engines.base import Engine, LaunchSpec, ServerInfo, Value
+    from engines.launch.base import Launcher, RunningServer
+    from tuner.plan import EnginePlan
+
+CHECK_PERIOD_S = 1.0
+
+USUAL_VOCABULARY = 32_000
+"""Token ids below it exist in the vocabularies of nearly all models."""
+
+_FREE_PORT = "{free_port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What is settled once per worker and the same for every start.
+
+    Attributes:
+        work_dir: Folder for configuration files and logs of the starts.
+        spare_port: Stands for `{free_port}` in the plan: the simulated engine serves its pretend GPUs there.
+    """
+
+    work_dir: Path
+    spare_port: int
+
+    def fill(self, text: str) -> str:
+        """A text of the plan with the port in place."""
+        return text.replace(_FREE_PORT, str(self.spare_port))
+
+
+def launcher_for(plan: EnginePlan) -> Launcher:
+    """The launcher a plan asks for."""
+    return AttachLauncher() if plan.launch == "attach" else ProcessLauncher()
+
+
+def launch_spec(
+    plan: EnginePlan, engine: Engine, params: Mapping[str, Value], places: Places, number: int
+) -> LaunchSpec:
+    """What to start for a configuration.
+
+    Raises:
+        BadConfiguration: If the engine does not take it.
+    """
+    if plan.launch == "attach":
+        from engines.base import LaunchSpec  # only this branch makes one
+
+        return LaunchSpec((), plan.url.rstrip("/"), engine.health_path)
+    work_dir = places.work_dir / f"trial-{number}"
+    work_dir.mkdir(parents=True, exist_ok=True)
+    return engine.launch(
+        LaunchRequest(
+            model=plan.model,
+            params=params,
+            host=plan.host,
+            port=free_port(plan.host),
+            work_dir=work_dir,
+            command=plan.command,
+            arguments=tuple(places.fill(word) for word in plan.arguments),
+            environment=plan.environment,
+        )
+    )
+
+
+def shown_launch(spec: LaunchSpec, places: Places) -> dict[str, object]:
+    """A launch as the session keeps it: reproducible, without paths that mean nothing elsewhere and without secrets."""
+    work_dir = str(places.work_dir)
+    hidden = {name: "(hidden)" if is_secret_name(name) else value for name, value in spec.environment.items()}
+    return {
+        "argv": [word.replace(work_dir, "WORK") for word in spec.argv],
+        "url": spec.url,
+        "environment": hidden,
+        "files": {path.name: text for path, text in spec.files.items()},
+    }
+
+
+def endpoint_for(plan: EnginePlan, engine: Engine, url: str, info: ServerInfo) -> Endpoint:
+    """How the load reaches the server."""
+    key = plan.api_key()
+    return Endpoint(
+        url=url,
+        model=info.model or plan.model,
+        api=engine.request_api,
+        token_prompts=engine.token_prompts,
+        vocabulary_size=info.vocabulary_size or USUAL_VOCABULARY,
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        continuous_usage=engine.continuous_usage,
+    )
+
+
+class Watchdog:
+    """Looks after a running server while it is measured, and says when it is dead or hangs.
+
+    Attributes:
+        failure: What befell it, or None.
+    """
+
+    def __init__(self, server: RunningServer, http: aiohttp.ClientSession, hang_timeout_s: float, ended: asyncio.Event):
+        """Begin to watch.
+
+        Args:
+            server: The server.
+            http: For its health path.
+            hang_timeout_s: With requests under way, no token for so long means that it hangs.
+            ended: Set when the server is found dead or hanging.
+        """
+        self.failure: Failure | None = None
+        self._hang_timeout_s = hang_timeout_s
+        self._in_flight = 0.0
+        self._tokens = -1.0
+        self._moved_s = time.monotonic()
+        self._task = asyncio.create_task(self._run(server, http, ended))
+
+    def progress(self, in_flight: float, tokens: float) -> None:
+        """Tell how the load goes: requests under way and tokens received so far in this level."""
+        if tokens != self._tokens or not self._in_flight:
+            self._moved_s = time.monotonic()
+        self._in_flight, self._tokens = in_flight, tokens
+
+    def level_over(self) -> None:
+        """Tell that nothing is under way."""
+        self._in_flight = 0.0
+
+    async def close(self) -> None:
+        """End the watch."""
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self, server: RunningServer, http: aiohttp.ClientSession, ended: asyncio.Event) -> None:
+        while self.failure is None:
+            await asyncio.sleep(CHECK_PERIOD_S)
+            self.failure = await server.check(http) or self._hang()
+        ended.set()
+
+    def _hang(self) -> Failure | None:
+        silent_s = time.monotonic() - self._moved_s
+        if not self._in_flight or silent_s < self._hang_timeout_s:
+            return None
+        return Failure("hung", f"the server sent no token for {silent_s:.0f} s while requests were under way")
+
+
+def check_plan_engine(plan: EnginePlan) -> None:
+    """Refuse what no engine can do.
+
+    Raises:
+        BadConfiguration: If a started server is given no model.
+    """
+    if plan.launch == "process" and not plan.model:
+        raise BadConfiguration("engine.model is missing: name the model or its folder, as the server takes it")

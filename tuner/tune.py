@@ -1,0 +1,163 @@
+"""The tuning job: ask the search for a configuration, run it as a trial, tell what it reached, until the budget is spent."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from sessions.reader import SessionReader
+from sessions.records import FINISHED_STATES
+from tuner.search.space import build_space
+from tuner.search.study import BASELINE, Outcome, Search
+from tuner.trial import run_trial
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from engines.base import Engine, Value
+    from sessions.records import Params, Trial
+    from tuner.plan import Plan
+    from tuner.search.objective import Objective
+    from tuner.search.space import Space
+    from tuner.search.study import Proposal
+    from tuner.trial import Bench, TrialResult
+
+
+def space_of(plan: Plan, engine: Engine) -> Space:
+    """The search space of a plan.
+
+    Raises:
+        BadPlan: If the plan and the engine do not fit together.
+    """
+    return build_space(engine.knobs(plan.engine.version), plan.knobs, plan.baseline)
+
+
+def open_search(path: Path, plan: Plan, engine: Engine, objective: Objective) -> Search:
+    """The search of a session, begun or gone on with: what earlier workers finished is known to it.
+
+    Raises:
+        BadPlan: If the plan and the engine do not fit together.
+    """
+    space = space_of(plan, engine)
+    search = Search(
+        path,
+        space,
+        objective,
+        conflicts=engine.conflicts,
+        starting_points=_starting_points(plan, engine, space),
+        sampler=plan.search.sampler,
+        seed=plan.search.seed,
+    )
+    with SessionReader(path) as reader:
+        search.recover({trial.number: _outcome(trial, objective) for trial in reader.trials() if _over(trial)})
+    return search
+
+
+def _starting_points(plan: Plan, engine: Engine, space: Space) -> list[Params]:
+    """The engine's advice with the most GPUs the plan allows, then with the baseline's."""
+    advice = engine.starting_points(plan.load_hint())
+    largest = space.largest()
+    return [{**point, **largest} for point in advice] + ([dict(advice[0])] if advice and largest else [])
+
+
+class TuneJob:
+    """Runs trials until the budget is spent, nothing is left to try, or the operator stops it.
+
+    Attributes:
+        best: Number and score of the best trial so far that meets every SLO, or None.
+    """
+
+    def __init__(self, bench: Bench, search: Search, finished: tuple[Trial, ...], spent_s: float) -> None:
+        """Prepare.
+
+        Args:
+            bench: What every trial shares.
+            search: Where configurations come from.
+            finished: Trials of earlier workers of this session.
+            spent_s: Seconds those workers have used of the budget.
+        """
+        self._bench = bench
+        self._search = search
+        self._begun_s = time.monotonic() - spent_s
+        self._done = sum(_over(trial) for trial in finished)
+        self.best: tuple[int, float] | None = None
+        for trial in finished:
+            if trial.score is not None and trial.feasible:
+                self._consider(trial.number, trial.score, announce=False)
+
+    async def run(self) -> str:
+        """Do the work.
+
+        Returns:
+            Why it ended, in words.
+        """
+        search_plan, control = self._bench.plan.search, self._bench.control
+        while True:
+            await control.gate()
+            if control.stop.is_set():
+                return "stopped by the operator"
+            if self._done >= search_plan.trials:
+                return f"all {search_plan.trials} trials are done"
+            if search_plan.time_s is not None and time.monotonic() - self._begun_s >= search_plan.time_s:
+                return f"the time budget of {search_plan.time_s:g} s is spent"
+            proposal = self._search.ask()
+            if proposal is None:
+                return "nothing new is left to try"
+            await self._run(proposal, search_plan.trials)
+
+    def enqueue(self, params: Mapping[str, Value]) -> str | None:
+        """Put a configuration next; returns why it is refused, or None."""
+        return self._search.enqueue(params)
+
+    def close(self) -> None:
+        """Let go of the study."""
+        self._search.close()
+
+    async def _run(self, proposal: Proposal, trials: int) -> None:
+        self._bench.recorder.set_worker("running", f"trial {self._done + 1} of {trials}: {proposal.kind}")
+        result = await run_trial(
+            self._bench, proposal.kind, proposal.params, lambda number: self._search.link(proposal, number)
+        )
+        if result.state == "interrupted":
+            return  # stays open in the study: a resumed search runs it again
+        self._done += 1
+        self._tell(proposal, result)
+
+    def _tell(self, proposal: Proposal, result: TrialResult) -> None:
+        if result.score is not None:
+            self._search.tell(proposal, result.score)
+            if result.score.feasible and result.score.value is not None:
+                self._consider(result.number, result.score.value, announce=proposal.kind != BASELINE)
+            return
+        failure = result.failure
+        self._search.tell_failure(
+            proposal,
+            failure.accuses if failure else (),
+            failure.text if failure else result.state,
+            infeasible=result.state == "infeasible",
+        )
+
+    def _consider(self, number: int, value: float, *, announce: bool) -> None:
+        if self.best is not None and not self._bench.objective.better(value, self.best[1]):
+            return
+        self.best = (number, value)
+        if announce:
+            text = f"trial {number} is the best so far: {value:.4g} {self._bench.objective.metric}"
+            self._bench.recorder.event("best", text, trial=number, data={"score": value})
+
+
+def _over(trial: Trial) -> bool:
+    return trial.state in FINISHED_STATES
+
+
+def _outcome(trial: Trial, objective: Objective) -> Outcome:
+    failure = trial.failure
+    return Outcome(
+        params=trial.params,
+        value=trial.score,
+        violation=objective.violation(trial.result) if trial.score is not None else 1.0,
+        infeasible=trial.state == "infeasible",
+        accused=failure.accuses if failure else (),
+        reason=failure.text if failure else "",
+    )

@@ -1,0 +1,81 @@
+"""The jobs on a server that somebody else runs: watch it, or measure it as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engines.launch.attach import AttachedServer
+from tuner.sampling import EngineSampler
+from tuner.trial import run_trial
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from engines.base import Value
+    from tuner.trial import Bench
+
+REACH_TIMEOUT_S = 10.0
+UNCHANGEABLE = "this session does not change the server's settings"
+
+
+class WatchJob:
+    """Samples a running server and its GPUs until it is told to stop. Sends no load of its own."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    async def run(self) -> str:
+        """Watch.
+
+        Raises:
+            Unreachable: If nobody answers at the URL.
+        """
+        bench = self._bench
+        server = AttachedServer(bench.plan.engine.url, bench.engine.health_path)
+        await server.wait_ready(bench.http, REACH_TIMEOUT_S)
+        await bench.on_ready()
+        info = await bench.engine.inspect(bench.http, server.url)
+        bench.recorder.set_meta({"server": {"version": info.version, "model": info.model, **info.effective}})
+        bench.recorder.set_worker("running", f"watching {server.url}")
+        sampler = EngineSampler(bench.engine, bench.http, server.url, bench.recorder)
+        try:
+            await bench.control.stop.wait()
+        finally:
+            await sampler.close()
+        return "stopped by the operator"
+
+    def enqueue(self, params: Mapping[str, Value]) -> str | None:
+        """Refused."""
+        return UNCHANGEABLE
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class BenchJob:
+    """Measures a running server at the plan's levels, once."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    async def run(self) -> str:
+        """Measure.
+
+        Raises:
+            Unreachable: If nobody answers at the URL.
+        """
+        bench = self._bench
+        server = AttachedServer(bench.plan.engine.url, bench.engine.health_path)
+        await server.wait_ready(bench.http, REACH_TIMEOUT_S)
+        bench.recorder.set_worker("running", f"measuring {server.url}")
+        result = await run_trial(bench, "bench", {}, lambda _: None)
+        if result.failure is not None:
+            return f"no result: {result.failure.text}"
+        return "stopped by the operator" if result.state == "interrupted" else "all levels are measured"
+
+    def enqueue(self, params: Mapping[str, Value]) -> str | None:
+        """Refused."""
+        return UNCHANGEABLE
+
+    def close(self) -> None:
+        """Nothing to let go of."""

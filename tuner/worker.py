@@ -1,0 +1,240 @@
+"""The worker: the process that owns target, samplers, load and search. Needs no terminal and survives its viewer.
+
+Started as `python -m tuner.worker SESSION`; what it is to do stands in the session. It obeys the commands that
+viewers append to the session, ignores SIGHUP, and takes SIGINT and SIGTERM for «stop, and clean up».
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sqlite3
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from engines.errors import EngineError, Unreachable
+from engines.gpu import NoGpu, open_gpu_source
+from engines.launch.ports import free_port
+from engines.registry import get_engine
+from sessions.errors import SessionError
+from sessions.reader import SessionReader
+from sessions.recorder import Recorder
+from tuner.control import Control
+from tuner.errors import TunerError
+from tuner.load.errors import LoadError
+from tuner.load.generator import LoadGenerator
+from tuner.plan import Plan
+from tuner.sampling import GpuSampler
+from tuner.search.objective import Objective
+from tuner.server import Places
+from tuner.trial import Bench
+from tuner.tune import TuneJob, open_search
+from tuner.watch import BenchJob, WatchJob
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Protocol
+
+    from engines.base import Value
+    from sessions.records import Command
+
+    class Job(Protocol):
+        """What a worker does."""
+
+        async def run(self) -> str:
+            """Do it; returns why it ended, in words."""
+            ...
+
+        def enqueue(self, params: Mapping[str, Value]) -> str | None:
+            """Put a configuration next; returns why it is refused, or None."""
+            ...
+
+        def close(self) -> None:
+            """Let go of what it holds."""
+            ...
+
+
+TICK_S = 0.2
+"""Period of flushing, of the sign of life, and of looking for commands."""
+
+FAILED_EXIT = 1
+
+
+def objective_of(plan: Plan) -> Objective:
+    """The plan's objective as a value."""
+    wish = plan.objective
+    return Objective(wish.metric, wish.stat, wish.direction, wish.parsed_slos())
+
+
+class Worker:
+    """Runs the plan of one session."""
+
+    def __init__(self, recorder: Recorder, plan: Plan) -> None:
+        self._recorder = recorder
+        self._plan = plan
+        self._control = Control()
+        self._engine = get_engine(plan.engine.name)
+        self._gpus: GpuSampler | None = None
+        self._job: Job | None = None
+        self._text = "starting"
+
+    async def run(self) -> str:
+        """Do the work of the plan; returns why it ended, in words.
+
+        Raises:
+            EngineError: If the target cannot be worked with at all.
+            TunerError: If the plan cannot be carried out.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._control.end)
+        with tempfile.TemporaryDirectory(prefix="trtune-") as folder:
+            places = Places(Path(folder), free_port("127.0.0.1"))
+            async with aiohttp.ClientSession() as http, LoadGenerator() as load:
+                bench = Bench(
+                    plan=self._plan,
+                    engine=self._engine,
+                    objective=objective_of(self._plan),
+                    recorder=self._recorder,
+                    control=self._control,
+                    http=http,
+                    load=load,
+                    places=places,
+                    on_ready=lambda: self._open_gpus(places),
+                )
+                await self._open_gpus(places, first=True)
+                self._job = self._make_job(bench)
+                try:
+                    return await self._work(self._job)
+                finally:
+                    self._job.close()
+                    if self._gpus is not None:
+                        await self._gpus.close()
+
+    async def _work(self, job: Job) -> str:
+        """Run the job beside the ticking; when the session can no longer be written, the job is ended in good order."""
+        working = asyncio.create_task(job.run())
+        ticking = asyncio.create_task(self._tick())
+        await asyncio.wait({working, ticking}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            self._control.end()
+        reason = await working
+        ticking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ticking
+        return reason
+
+    def _make_job(self, bench: Bench) -> Job:
+        if self._plan.kind == "watch":
+            return WatchJob(bench)
+        if self._plan.kind == "bench":
+            return BenchJob(bench)
+        search = open_search(self._recorder.path, self._plan, self._engine, bench.objective)
+        with SessionReader(self._recorder.path) as reader:
+            trials = reader.trials()
+        spent_ns = sum((trial.end_ns or trial.start_ns) - trial.start_ns for trial in trials)
+        return TuneJob(bench, search, trials, spent_ns / 1e9)
+
+    async def _open_gpus(self, places: Places, *, first: bool = False) -> None:
+        """Begin to sample GPUs, now or, when they live in a server that has yet to start, once it is ready."""
+        if self._gpus is not None:
+            return
+        wish = self._plan.gpu
+        source = await asyncio.to_thread(open_gpu_source, places.fill(wish.dcgm_url) or None, wish.local)
+        if isinstance(source, NoGpu):
+            if first:
+                self._recorder.set_meta({"gpu_note": source.reason})
+            return
+        self._recorder.set_meta({"gpu_note": ""})
+        self._gpus = GpuSampler(source, self._recorder, wish.period_s)
+
+    async def _tick(self) -> None:
+        while True:
+            for command in self._recorder.commands():
+                state, reply = self._obey(command)
+                self._recorder.answer(command, state, reply)
+            self._recorder.beat("paused" if self._control.paused else "running")
+            await asyncio.sleep(TICK_S)
+
+    def _obey(self, command: Command) -> tuple[str, str]:
+        """Do what an operator asks; returns `done` or `refused`, and a reply."""
+        match command.kind:
+            case "pause":
+                self._control.pause()
+                return "done", "paused: what runs goes on to its end, nothing new begins"
+            case "resume":
+                self._control.resume()
+                return "done", "goes on"
+            case "skip":
+                self._control.skip()
+                return "done", "the running trial is left"
+            case "stop":
+                self._control.end()
+                return "done", "stopping"
+            case "mark":
+                text = str(command.args.get("text", ""))
+                self._recorder.event("mark", text)
+                return "done", text
+            case "enqueue":
+                return self._enqueue(command.args.get("params"))
+            case _:
+                return "refused", "this worker does not know that command"
+
+    def _enqueue(self, params: object) -> tuple[str, str]:
+        if not isinstance(params, dict) or self._job is None:
+            return "refused", "a configuration is needed: knob names and values"
+        reason = self._job.enqueue(params)
+        return ("refused", reason) if reason else ("done", "queued")
+
+
+def work(path: Path) -> int:
+    """Carry out the plan in a session file; returns the exit status.
+
+    Raises:
+        SessionError: If the file cannot be written by us.
+    """
+    recorder = Recorder.resume(path)
+    failed = True
+    try:
+        recorder.set_worker("starting", "starting")
+        with SessionReader(path) as reader:
+            plan = Plan.model_validate(reader.meta()["plan"])
+        reason = asyncio.run(Worker(recorder, plan).run())
+        recorder.set_worker("done", reason)
+        failed = False
+    except Unreachable as error:
+        recorder.set_meta({"exit": "unreachable"})
+        recorder.set_worker("failed", str(error))
+    except (EngineError, TunerError, LoadError, SessionError, OSError, sqlite3.Error) as error:
+        recorder.log("worker", "error", str(error))
+        recorder.set_worker("failed", str(error))
+    except Exception as error:  # the last resort: nobody may be left without a word  # noqa: BLE001
+        for line in traceback.format_exc().splitlines():
+            recorder.log("worker", "debug", line)
+        recorder.set_worker("failed", f"a fault in trtune: {type(error).__name__}: {error}")
+    finally:
+        recorder.close()
+    return FAILED_EXIT if failed else 0
+
+
+def main() -> int:
+    """Entry point of the process."""
+    parser = argparse.ArgumentParser(prog="python -m tuner.worker", description="Carry out the plan of a session.")
+    parser.add_argument("session", type=Path)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        return work(parser.parse_args().session)
+    except SessionError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return FAILED_EXIT
+
+
+if __name__ == "__main__":
+    sys.exit(main())
