@@ -34,7 +34,7 @@ demo: $(VENV)/.base      ## tune a simulated TensorRT-LLM server; without a term
 	$(BIN)/trtune demo
 
 demo-real: $(VENV)/.llamacpp  ## tune llama.cpp's own server on this CPU, on a tiny random model
-	$(BIN)/python examples/make_tiny_gguf.py --out .cache/tiny.gguf
+	$(BIN)/python -m engines.llamacpp_server.tiny_model .cache/tiny.gguf
 	$(BIN)/trtune tune examples/llamacpp.toml --headless
 
 test: $(VENV)/.dev       ## all tests but the slow ones with real engines

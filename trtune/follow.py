@@ -19,7 +19,7 @@ from trtune.errors import DONE, FAILED, NOTHING_FEASIBLE, STOPPED, UNREACHABLE
 from trtune.start import worker_is_gone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sessions.records import LevelRecord, Trial
@@ -153,7 +153,7 @@ def trial_facts(trial: Trial) -> dict[str, Any]:
 
 def params_text(params: Mapping[str, Any]) -> str:
     """A configuration on one line."""
-    return " ".join(f"{name}={_plain(value)}" for name, value in params.items()) or "the server's defaults"
+    return " ".join(f"{name}={_plain(value)}" for name, value in params.items()) or "as it is"
 
 
 def gain_text(gain: float | None) -> str:
@@ -240,6 +240,7 @@ def _outcome(meta: Mapping[str, Any], summary: Summary, reader: SessionReader, p
         "baseline": None if summary.baseline is None else trial_facts(summary.baseline),
         "best": None if summary.best is None else trial_facts(summary.best),
         "gain": summary.gain,
+        "levels": [_level_facts(level) for level in reader.levels()] if meta.get("kind") == "bench" else None,
     }
 
 
@@ -259,8 +260,47 @@ def _outcome_lines(meta: Mapping[str, Any], summary: Summary, reader: SessionRea
             broken = "" if summary.baseline.feasible else ", breaks an SLO"
             lines.append(f"baseline {metric}{simulated}: {summary.baseline.score:.5g}{broken}")
             lines.append(f"gain over the baseline{simulated}: {gain_text(summary.gain)}")
+    if meta.get("kind") == "bench":
+        lines += level_table(reader.levels())
     lines.append(f"session: {path}")
     return lines
+
+
+_TABLE: tuple[tuple[str, str, str], ...] = (
+    ("tok/s", "output_token_throughput", "avg"),
+    ("req/s", "request_throughput", "avg"),
+    ("TTFT p50", "ttft", "p50"),
+    ("p99 ms", "ttft", "p99"),
+    ("ITL p50", "itl", "p50"),
+    ("p99 ms", "itl", "p99"),
+    ("TPOT p50", "tpot", "p50"),
+    ("p99 ms", "tpot", "p99"),
+    ("E2E p50", "e2e", "p50"),
+    ("p99 ms", "e2e", "p99"),
+    ("errors", "error_ratio", "avg"),
+    ("goodput", "goodput", "avg"),
+    ("lag p99 ms", "client_lag", "p99"),
+)
+"""Columns of the table at the end of a bench: heading, metric, statistic."""
+
+
+def level_table(levels: Sequence[LevelRecord]) -> list[str]:
+    """The levels of a bench as a table, with the conditions of each below it."""
+    rows = [["level", "requests", *(heading for heading, _, _ in _TABLE)]]
+    for level in levels:
+        count = _stat(level.result, "requests", "avg")
+        cells = [_stat(level.result, metric, stat) for _, metric, stat in _TABLE]
+        rows.append([f"{level.kind} {level.value:g}", count, *cells])
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    notes = [f"{level.kind} {level.value:g}: {'; '.join(level.notes)}" for level in levels]
+    return ["", *lines, "", *notes]
 
 
 def _without_nan(value: Any) -> Any:

@@ -44,7 +44,10 @@ def print_once(plan: Plan, *, json: bool) -> int:
         print(orjson.dumps(facts).decode())  # noqa: T201
         return 0
     print(f"{plan.engine.url}  {plan.engine.name} {info.version}  {info.model}")  # noqa: T201
-    for name, value in _known(asdict(sample)).items():
+    known = _known(asdict(sample))
+    if not known:
+        print(f"  no metrics within {READING_S:g} s: the server is idle, or runs without metrics")  # noqa: T201
+    for name, value in known.items():
         print(f"  {name:22} {value:g}")  # noqa: T201
     for gpu in gpus:
         print("  " + "  ".join(f"{name} {value}" for name, value in gpu.items()))  # noqa: T201

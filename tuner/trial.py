@@ -164,8 +164,9 @@ async def _start(bench: Bench, number: int, params: Params) -> RunningServer:
 
 
 async def _measure(bench: Bench, number: int, server: RunningServer) -> list[LevelResult]:
-    """Measure the levels, lightest first; the rest is left out when one breaks an SLO, since a heavier one would too."""
+    """Measure the levels, lightest first; in a search the rest is left out once one breaks an SLO: heavier ones would too."""
     results: list[LevelResult] = []
+    searching = bench.plan.kind == "tune"
     if bench.control.interrupt.is_set():
         return results
     info = await bench.engine.inspect(bench.http, server.url)
@@ -184,7 +185,7 @@ async def _measure(bench: Bench, number: int, server: RunningServer) -> list[Lev
             if watchdog.failure is not None:
                 raise _Broken(watchdog.failure)
             results.append(result)
-            if result.valid and bench.objective.violation(result.metrics) > 0:
+            if searching and result.valid and bench.objective.violation(result.metrics) > 0:
                 break
     finally:
         await watchdog.close()

@@ -168,7 +168,12 @@ def test_an_enqueued_configuration_is_run_and_an_impossible_one_refused(program:
 
 @pytest.mark.parametrize(
     ("fault", "kind"),
-    [("oom-at-start", "out_of_memory"), ("crash-at=0.3", "died"), ("never-ready", "timeout"), ("zombie-health", "hung")],
+    [
+        ("oom-at-start", "out_of_memory"),
+        ("crash-at=0.3", "died"),
+        ("never-ready", "timeout"),
+        ("zombie-health", "hung"),
+    ],
 )
 def test_a_server_that_fails_is_named_and_costs_no_more_than_its_limit(
     program: Program, plan: Plan, fault: str, kind: str

@@ -64,11 +64,10 @@ def _screen_problem() -> str:
 
 
 def _on_screen(path: Path, args: argparse.Namespace, *, live: bool) -> int:
-    from tui.app import run_app
-
     from sessions.commands import send_command
     from trtune.follow import Follower
     from trtune.paths import sessions_dir
+    from tui.app import run_app
 
     result = run_app(
         path,

@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
             put(tables, field, value)
     if args.requests is not None and args.max is None and args.duration is None:
         # «100 requests» means 100, however long they take.
+        put(tables, "load.warmup_rounds", 0)
         put(tables, "load.stop.min_requests", args.requests)
         put(tables, "load.stop.min_s", 0)
         put(tables, "load.stop.max_s", 24 * 3600)

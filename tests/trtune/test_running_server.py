@@ -1,0 +1,133 @@
+"""`watch`, `bench` and `export` with a server that somebody else runs: the simulated one over HTTP."""
+
+from __future__ import annotations
+
+import csv
+import io
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import psutil
+import pytest
+import yaml
+
+from engines.launch.ports import free_port
+from sessions.reader import SessionReader
+from tests.trtune.conftest import Program, objects
+
+pytestmark = pytest.mark.xdist_group("server")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a running simulated trtllm-serve with metrics on."""
+    folder = tmp_path_factory.mktemp("server")
+    config = folder / "config.yaml"
+    config.write_text("enable_iter_perf_stats: true\nreturn_perf_metrics: true\n")
+    port = free_port("127.0.0.1")
+    words = ["serve", "llama-3.1-8b", "--host", "127.0.0.1", "--port", str(port), "--backend", "pytorch"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "engines.simulated", *words, "--config", str(config), "--sim-time-scale", "0.001"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(600):
+        try:
+            with urlopen(f"{url}/health", timeout=1):
+                break
+        except URLError:
+            assert process.poll() is None
+            psutil.wait_procs([psutil.Process(process.pid)], timeout=0.1)
+    yield url
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+
+
+def test_a_hundred_requests_means_a_hundred(program: Program, server: str) -> None:
+    done = program.run(
+        "bench", server, "--concurrency", "4,8", "--requests", "100", "--isl", "32", "--osl", "4", "--json",
+        "--session", program.session,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    levels = objects(done.stdout)[-1]["levels"]
+    assert isinstance(levels, list)
+    assert [(level["value"], level["state"], level["result"]["requests"]["avg"]) for level in levels] == [
+        (4, "valid", 100),
+        (8, "valid", 100),
+    ]
+    with SessionReader(program.session) as reader:
+        assert [len(reader.requests(level.id)) for level in reader.levels()] == [100, 100]
+        assert reader.meta()["engine"]["name"] == "trtllm", "the server was asked who it is"
+
+
+def test_a_bench_measures_every_level_even_beyond_its_limits(program: Program, server: str) -> None:
+    done = program.run(
+        "bench", server, "--concurrency", "1,2", "--duration", "0.5", "--isl", "32", "--osl", "4",
+        "--slo", "ttft:p99:<=:0.001", "--session", program.session,
+    )  # fmt: skip
+
+    assert done.returncode == 3, "no level meets the limit"
+    assert "concurrency 2" in done.stdout
+    assert "lag p99 ms" in done.stdout
+
+
+def test_an_open_loop_bench_reports_asked_and_reached(program: Program, server: str) -> None:
+    done = program.run(
+        "bench", server, "--rate", "20", "--duration", "2", "--isl", "32", "--osl", "4", "--json", "--session", program.session,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stdout
+    levels = objects(done.stdout)[-1]["levels"]
+    assert isinstance(levels, list)
+    assert levels[0]["result"]["sent_rate"]["avg"] == pytest.approx(20, rel=0.5)
+
+
+def test_watching_samples_until_it_is_told_to_stop_and_leaves_the_server_alone(program: Program, server: str) -> None:
+    watcher = program.start("watch", server, "--headless", "--session", program.session)
+    program.wait_for(lambda reader: (status := reader.worker()) is not None and status.text.startswith("watching"))
+    program.run("bench", server, "--concurrency", "2", "--requests", "20", "--isl", "32", "--osl", "16", "--headless")
+    program.wait_for(lambda reader: any(reader.last_sample(source.id) for source in reader.sources("engine")))
+    watcher.send_signal(signal.SIGINT)
+    watcher.communicate(timeout=60)
+
+    assert watcher.returncode == 130
+    with urlopen(f"{server}/health", timeout=5) as answer:
+        assert answer.status == 200
+
+
+def test_one_reading_for_a_script(program: Program, server: str) -> None:
+    done = program.run("watch", server, "--once", "--json")
+
+    assert done.returncode == 0, done.stderr
+    (facts,) = objects(done.stdout)
+    assert isinstance(facts["server"], dict)
+    assert facts["server"]["model"] == "llama-3.1-8b"
+
+
+def test_a_finished_session_is_told_and_exported(program: Program, plan: object, tmp_path: Path) -> None:
+    assert callable(plan)
+    program.run("tune", plan(), "--json", "--session", program.session, "--trials", "2")
+
+    told = program.run("replay", program.session, "--json")
+    config = program.run("export", program.session, "--format", "config", "--trial", "1")
+    command = program.run("export", program.session, "--format", "command", "--trial", "1")
+    trials = program.run("export", program.session, "--format", "trials-csv")
+    requests = program.run("export", program.session, "--format", "requests-csv", "--trial", "0")
+    output = tmp_path / "best.yaml"
+    first = program.run("export", program.session, "--output", output)
+    second = program.run("export", program.session, "--output", output)
+
+    assert objects(told.stdout)[-1]["event"] == "result"
+    assert yaml.safe_load(config.stdout)["max_batch_size"] in (1, 2, 4, 8)
+    assert "serve llama-3.1-8b" in command.stdout
+    assert len(list(csv.DictReader(io.StringIO(trials.stdout)))) == 2
+    assert all(row["status"] == "ok" for row in csv.DictReader(io.StringIO(requests.stdout)))
+    assert (first.returncode, second.returncode) == (0, 2)
+    assert "exists already" in second.stderr
