@@ -1,0 +1,87 @@
+"""TCP ports of servers that are about to be started."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from engines.base import Failure
+from engines.errors import BadConfiguration, StartFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+WILDCARD_HOSTS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A TCP port nobody listens on at this moment.
+
+    Somebody else may take it before the server binds it; the launcher then says so.
+    """
+    family, address = _addresses(host, 0)[0]
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.bind(address)
+        return int(probe.getsockname()[1])
+
+
+def local_url(host: str, port: int) -> str:
+    """Base URL at which a server that listens on this host and port answers us."""
+    name = "127.0.0.1" if host in WILDCARD_HOSTS else host
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def split_url(url: str) -> tuple[str, int]:
+    """Host and port of a base URL.
+
+    Raises:
+        BadConfiguration: If it is not an http(s) URL with a host.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError as error:
+        raise BadConfiguration(f"URL {url!r} is not valid: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadConfiguration(f"URL {url!r} is not valid; write it as http://HOST:PORT")
+    return parts.hostname, port
+
+
+def require_free(url: str) -> None:
+    """Refuse a port that is taken: an old server there would answer for the new one.
+
+    Raises:
+        StartFailed: `port_in_use`, or `bad_address` when the host is not one of this machine.
+    """
+    host, port = split_url(url)
+    for family, address in _addresses(host, port):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # Servers bind with SO_REUSEADDR: connections in TIME_WAIT must not count as a listener.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except OSError as error:
+                raise StartFailed(_port_failure(host, port, error)) from error
+
+
+def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[object, ...]]]:
+    try:
+        found: Iterable[tuple[socket.AddressFamily, int, int, str, tuple[object, ...]]]
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        failure = Failure("bad_address", f"host {host!r} is unknown: {error.strerror}", infeasible=False)
+        raise StartFailed(failure) from error
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _port_failure(host: str, port: int, error: OSError) -> Failure:
+    if error.errno == errno.EACCES:
+        text = f"this user may not listen on port {port}; choose one above 1023"
+        return Failure("bad_address", text, infeasible=False)
+    if error.errno == errno.EADDRINUSE:
+        text = f"port {port} on {host} is in use; stop what listens there or choose another port"
+        return Failure("port_in_use", text, infeasible=False)
+    text = f"cannot listen on {host}:{port}: {error.strerror}; choose an address of this machine"
+    return Failure("bad_address", text, infeasible=False)

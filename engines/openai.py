@@ -1,0 +1,124 @@
+"""Any server that speaks the OpenAI API: watched and measured as it runs, never started and never reconfigured."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from engines._http import get, get_json_or_none
+from engines._prometheus import parse_page
+from engines.base import NAN, Engine, EngineSample, ServerInfo
+from engines.errors import BadConfiguration, EngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import aiohttp
+
+    from engines._prometheus import Page
+    from engines.base import Knob, LaunchRequest, LaunchSpec, MetricsSource
+
+RECHECK_S = 30.0
+"""How long a missing metrics page is left alone."""
+
+GAUGES = {
+    "running": ("vllm:num_requests_running", "sglang:num_running_reqs", "tgi_batch_current_size"),
+    "waiting": ("vllm:num_requests_waiting", "sglang:num_queue_reqs", "tgi_queue_size"),
+    "kv_used_ratio": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage"),
+}
+"""Field of the sample: metric names of common servers, first match wins (contract others)."""
+
+COUNTERS = {
+    "prompt_tokens_total": ("vllm:prompt_tokens_total", "sglang:prompt_tokens_total"),
+    "output_tokens_total": ("vllm:generation_tokens_total", "sglang:generation_tokens_total"),
+    "requests_total": ("vllm:request_success_total", "sglang:num_requests_total", "tgi_request_success"),
+    "preemptions_total": ("vllm:num_preemptions_total",),
+}
+HITS = ("vllm:prefix_cache_hits_total",)
+QUERIES = ("vllm:prefix_cache_queries_total",)
+
+
+class OpenAi(Engine):
+    """An OpenAI-compatible server of unknown make: chat or completions, text prompts, no settings to change."""
+
+    name: ClassVar[str] = "openai"
+    title: ClassVar[str] = "OpenAI-compatible server"
+    program: ClassVar[str] = ""
+    request_api: ClassVar[Literal["completions", "chat"]] = "chat"
+    token_prompts: ClassVar[bool] = False
+    health_path: ClassVar[str] = "/v1/models"
+
+    def knobs(self, version: str = "") -> tuple[Knob, ...]:
+        """None: only what the client does can be tuned."""
+        return ()
+
+    def launch(self, request: LaunchRequest) -> LaunchSpec:
+        """Never possible.
+
+        Raises:
+            BadConfiguration: Always; the text says what to do instead.
+        """
+        raise BadConfiguration(
+            "engine 'openai' cannot start a server; give its address with --url, or name the engine that starts it"
+        )
+
+    def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
+        """Reads `/metrics` where it holds names that are known; otherwise there are no samples."""
+        return OpenAiMetrics(http, url)
+
+    async def inspect(self, http: aiohttp.ClientSession, url: str) -> ServerInfo:
+        """The served model from `/v1/models`, the version where `/version` tells it.
+
+        Raises:
+            Unreachable: If nobody answers.
+            EngineError: If there is no OpenAI API.
+        """
+        answer = await get(http, f"{url}/v1/models")
+        models = answer.json() if answer.status == 200 else None
+        cards = models.get("data") if isinstance(models, dict) else None
+        if not isinstance(cards, list):
+            raise EngineError(f"{answer.url} answers {answer.status} and no list of models; is it an OpenAI API?")
+        version = await get_json_or_none(http, f"{url}/version")
+        names = [str(card.get("id", "")) for card in cards if isinstance(card, dict)]
+        return ServerInfo(
+            version=str(version.get("version", "")) if isinstance(version, dict) else "",
+            model=names[0] if names else "",
+            notes=() if len(names) == 1 else (f"the server lists {len(names)} models",),
+        )
+
+
+class OpenAiMetrics:
+    """A Prometheus page of a common server as engine samples."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
+        self._http = http
+        self._url = url
+        self._ask_again_s = 0.0
+
+    async def poll(self) -> Sequence[tuple[int, EngineSample]]:
+        """One sample of now, or none where the server has no page or no name that is known.
+
+        Raises:
+            Unreachable: If nobody answers.
+        """
+        if time.monotonic() < self._ask_again_s:
+            return ()
+        answer = await get(self._http, f"{self._url}/metrics")
+        now_ns = time.monotonic_ns()
+        sample = sample_of_page(parse_page(answer.text(), answer.url)) if answer.status == 200 else None
+        if sample is None or sample == EngineSample():
+            self._ask_again_s = time.monotonic() + RECHECK_S
+            return ()
+        return ((now_ns, sample),)
+
+
+def sample_of_page(page: Page) -> EngineSample:
+    """What a page tells in the common words."""
+    found = {name: page.largest(*names) for name, names in GAUGES.items()}
+    found |= {name: page.total(*names) for name, names in COUNTERS.items()}
+    hits, queries = page.total(*HITS), page.total(*QUERIES)
+    return EngineSample(**found, kv_hit_ratio=hits / queries if queries > 0 else NAN)
+
+
+ENGINE = OpenAi()
+"""What `engines.registry` finds."""

@@ -1,0 +1,271 @@
+"""TensorRT-LLM's server `trtllm-serve` with the PyTorch backend (contract trtllm)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from typing import TYPE_CHECKING, ClassVar
+
+import yaml
+
+from engines._http import get, get_json_or_none
+from engines._knobs import check_params, plain
+from engines._trtllm_conflicts import find_conflict
+from engines._trtllm_failures import FAILURES
+from engines._trtllm_knobs import BATCH_SIZES, GRAPHS_ON, knobs_of, parse_version
+from engines._trtllm_metrics import TrtllmMetrics, prometheus_page
+from engines.base import Engine, LaunchSpec, ServerInfo
+from engines.errors import BadConfiguration, EngineError
+from engines.launch.ports import local_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import aiohttp
+
+    from engines._prometheus import Page
+    from engines.base import Knob, LaunchRequest, MetricsSource, Value
+
+CONFIG_FILE = "trtllm-serve.yaml"
+SERVER_INFO_TIMEOUT_S = 30.0
+
+STATS_KEYS: Mapping[str, Value] = {"enable_iter_perf_stats": True, "return_perf_metrics": True}
+"""Turn `/metrics` and `/prometheus/metrics` on (contract trtllm 10)."""
+
+TEE_SINCE = "1.3.0rc13"
+"""First build whose `/metrics` and Prometheus do not race for the same records (contract trtllm 2.3)."""
+
+OWN_OPTIONS = frozenset({"--host", "--port", "--backend", "--config", "--extra_llm_api_options"})
+OPTION_ALIASES = {
+    "tp_size": "tensor_parallel_size",
+    "pp_size": "pipeline_parallel_size",
+    "ep_size": "moe_expert_parallel_size",
+    "free_gpu_memory_fraction": "kv_cache_config.free_gpu_memory_fraction",
+    "kv_cache_free_gpu_memory_fraction": "kv_cache_config.free_gpu_memory_fraction",
+    "kv_cache_dtype": "kv_cache_config.dtype",
+}
+
+_CONFIG_GAUGES = (
+    ("parallel_config_info", "tensor_parallel_size", "tensor_parallel_size", int),
+    ("parallel_config_info", "pipeline_parallel_size", "pipeline_parallel_size", int),
+    ("parallel_config_info", "expert_parallel_size", "moe_expert_parallel_size", int),
+    ("kv_cache_config_info", "page_size", "kv_cache_config.tokens_per_block", int),
+    ("kv_cache_config_info", "free_gpu_memory_fraction", "kv_cache_config.free_gpu_memory_fraction", float),
+    ("kv_cache_config_info", "cache_dtype", "kv_cache_config.dtype", str),
+    ("model_config_info", "max_model_len", "max_seq_len", int),
+)
+"""Config-info gauge, its label, the knob, and how the text is read (contract trtllm 3.3)."""
+
+_FLAG_GAUGES = (
+    ("kv_cache_config_info", "enable_block_reuse", "kv_cache_config.enable_block_reuse"),
+    ("kv_cache_config_info", "enable_partial_reuse", "kv_cache_config.enable_partial_reuse"),
+)
+
+_LOG_NUMBERS = (
+    (re.compile(r"\[TRT-LLM\].*\bmax_seq_len=(\d+), max_num_requests="), "max_seq_len"),
+    (re.compile(r"Adjusted max_seq_len to (\d+)"), "max_seq_len"),
+    (re.compile(r"\[TRT-LLM\].*\bmax_num_tokens=(\d+), max_batch_size="), "max_num_tokens"),
+    (re.compile(r"\[TRT-LLM\].*\bmax_num_tokens=\d+, max_batch_size=(\d+)"), "max_batch_size"),
+    (re.compile(r"for max tokens in paged KV cache \((\d+)\)"), "kv_cache_config.max_tokens"),
+)
+"""Log lines that tell what is in force. The last line of a kind counts: the first KV pool is a temporary one."""
+
+
+class Trtllm(Engine):
+    """TensorRT-LLM. All tuned settings go into one YAML file and none on the command line (contract trtllm 1.3)."""
+
+    name: ClassVar[str] = "trtllm"
+    title: ClassVar[str] = "TensorRT-LLM"
+    program: ClassVar[str] = "trtllm-serve"
+    continuous_usage: ClassVar[bool] = True
+
+    def knobs(self, version: str = "") -> tuple[Knob, ...]:
+        """The knobs whose keys this version line takes; an unknown key stops the server."""
+        return knobs_of(version)
+
+    def launch(self, request: LaunchRequest) -> LaunchSpec:
+        """The command and its YAML file.
+
+        Raises:
+            BadConfiguration: If a setting is unknown or out of its domain, or an argument says what the YAML says.
+        """
+        version = installed_version() if not request.command else ""
+        check_params(self.title, self.knobs(version), request.params)
+        _check_arguments(request.arguments, request.params)
+        path = request.work_dir / CONFIG_FILE
+        words = (
+            *(request.command or (self.program,)),
+            *("serve", request.model, "--host", request.host, "--port", str(request.port)),
+            *("--backend", "pytorch", _config_option(version), str(path)),
+        )
+        return LaunchSpec(
+            argv=(*words, *request.arguments),
+            url=local_url(request.host, request.port),
+            ready_path=self.health_path,
+            environment=dict(request.environment),
+            files={path: yaml_text(request.params, version)},
+            failures=FAILURES,
+        )
+
+    def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
+        """The one reader of `/metrics`, which forgets what was read."""
+        return TrtllmMetrics(http, url)
+
+    async def inspect(self, http: aiohttp.ClientSession, url: str) -> ServerInfo:
+        """Version, model and what can be read back of the settings (contract trtllm 2.1 and 3.3).
+
+        Raises:
+            Unreachable: If nobody answers.
+            EngineError: If it is no TensorRT-LLM server.
+        """
+        answer = await get(http, f"{url}/version")
+        version = answer.json() if answer.status == 200 else None
+        if not isinstance(version, dict) or "version" not in version:
+            raise EngineError(f"{url} is not a TensorRT-LLM server: its /version answers {answer.status}")
+        models = await get_json_or_none(http, f"{url}/v1/models")
+        server_info = await get_json_or_none(http, f"{url}/server_info", SERVER_INFO_TIMEOUT_S)
+        page = await prometheus_page(http, url)
+        effective = {**_from_gauges(page), **_from_server_info(server_info)}
+        notes = () if page is not None else ("no /prometheus/metrics: the server runs without return_perf_metrics",)
+        return ServerInfo(str(version["version"]), _model_id(models), effective, notes)
+
+    def starting_points(self, concurrency: float) -> tuple[dict[str, Value], ...]:
+        """What upstream's guides recommend, with the batch size fitted to the load (contract trtllm 5.9)."""
+        batch = next((size for size in BATCH_SIZES if size >= max(concurrency, 32.0)), BATCH_SIZES[-1])
+        guided: dict[str, Value] = {
+            "max_batch_size": batch,
+            "enable_chunked_prefill": True,
+            "cuda_graph_config.enable_padding": True,
+            "cuda_graph_config.max_batch_size": batch,
+        }
+        packed: dict[str, Value] = {
+            "kv_cache_config.free_gpu_memory_fraction": 0.95,
+            "scheduler_config.capacity_scheduler_policy": "MAX_UTILIZATION",
+        }
+        return (
+            guided,
+            guided | packed,
+            guided | {"max_num_tokens": 16384},
+            guided | {"max_num_tokens": max(2048, batch)},
+        )
+
+    def effective_from_log(self, lines: Sequence[str]) -> dict[str, Value]:
+        """Lengths, batch size and KV capacity as the server lowered them."""
+        effective: dict[str, Value] = {}
+        for line in lines:
+            for pattern, name in _LOG_NUMBERS:
+                if match := pattern.search(line):
+                    effective[name] = int(match[1])
+        return effective
+
+    def conflicts(self, params: Mapping[str, Value]) -> str | None:
+        """What cannot work, or has no effect next to another setting (contract trtllm 5.8)."""
+        return find_conflict(params)
+
+
+def yaml_text(params: Mapping[str, Value], version: str = "") -> str:
+    """The YAML file for these settings, with the statistics switched on that trtune reads.
+
+    Builds in which Prometheus and `/metrics` race for one queue get the statistics without `return_perf_metrics`.
+    """
+    stats = dict(STATS_KEYS)
+    if version and not _has_tee(version):
+        stats["return_perf_metrics"] = False
+    return yaml.safe_dump(nested(params) | stats, sort_keys=True, default_flow_style=False)
+
+
+def nested(params: Mapping[str, Value]) -> dict[str, object]:
+    """Dotted names as nested mappings; switched-off CUDA graphs as null."""
+    knobs = {knob.name: knob for knob in knobs_of("")}
+    tree: dict[str, object] = {}
+    for name, value in params.items():
+        if name == GRAPHS_ON or (name.startswith("cuda_graph_config.") and params.get(GRAPHS_ON) is False):
+            continue
+        *parents, leaf = name.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})  # type: ignore[assignment]
+        branch[leaf] = plain(knobs[name], value)
+    if params.get(GRAPHS_ON) is False:
+        tree["cuda_graph_config"] = None
+    elif params.get(GRAPHS_ON) is True:
+        tree.setdefault("cuda_graph_config", {})
+    return tree
+
+
+def installed_version() -> str:
+    """Version of TensorRT-LLM in this Python environment, or an empty string."""
+    try:
+        return importlib.metadata.version("tensorrt_llm")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+_RC = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:rc(\d+))?")
+_NO_RC = 10_000
+
+
+def _has_tee(version: str) -> bool:
+    mine, first = _RC.match(version), _RC.match(TEE_SINCE)
+    if mine is None or first is None:
+        return True
+    return _release_order(mine) >= _release_order(first)
+
+
+def _release_order(match: re.Match[str]) -> tuple[int, ...]:
+    return int(match[1]), int(match[2]), int(match[3]), int(match[4]) if match[4] else _NO_RC
+
+
+def _config_option(version: str) -> str:
+    """`--config` exists since 1.2 (contract trtllm 0.2)."""
+    line = parse_version(version)
+    return "--extra_llm_api_options" if line is not None and line < (1, 2) else "--config"
+
+
+def _check_arguments(arguments: Sequence[str], params: Mapping[str, Value]) -> None:
+    """Refuse what is said twice: which of YAML and command line wins changed between releases."""
+    for word in arguments:
+        option = word.partition("=")[0]
+        if option in OWN_OPTIONS:
+            raise BadConfiguration(f"argument {option} is given by trtune itself; leave it out of the plan's arguments")
+        name = option.removeprefix("--")
+        if option.startswith("--") and OPTION_ALIASES.get(name, name) in params:
+            raise BadConfiguration(
+                f"argument {option} and the setting {OPTION_ALIASES.get(name, name)} say the same; keep the setting"
+            )
+
+
+def _from_gauges(page: Page | None) -> dict[str, Value]:
+    """Settings from the labels of the config-info gauges; labels that do not parse are left out."""
+    if page is None:
+        return {}
+    found: dict[str, Value] = {}
+    for gauge, label, knob, read in _CONFIG_GAUGES:
+        text = page.labels(f"trtllm_{gauge}", gauge).get(label, "")
+        try:
+            found[knob] = read(text) if text not in ("", "None", "null") else None
+        except ValueError:
+            continue
+    for gauge, label, knob in _FLAG_GAUGES:
+        text = page.labels(f"trtllm_{gauge}", gauge).get(label, "").lower()
+        if text in ("true", "false"):
+            found[knob] = text == "true"
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _from_server_info(info: object) -> dict[str, Value]:
+    """Batch size and block size in force; they may differ from what was asked for."""
+    if not isinstance(info, dict):
+        return {}
+    names = {"max_batch_size": "max_batch_size", "tokens_per_block": "kv_cache_config.tokens_per_block"}
+    return {knob: info[key] for key, knob in names.items() if type(info.get(key)) is int}
+
+
+def _model_id(models: object) -> str:
+    cards = models.get("data") if isinstance(models, dict) else None
+    first = cards[0] if isinstance(cards, list) and cards else None
+    return str(first.get("id", "")) if isinstance(first, dict) else ""
+
+
+ENGINE = Trtllm()
+"""What `engines.registry` finds."""
