@@ -13,6 +13,7 @@ import orjson
 from engines.base import EngineSample
 from engines.gpu import NoGpu, open_gpu_source
 from engines.registry import get_engine
+from tuner.server import auth_headers
 
 if TYPE_CHECKING:
     from engines.base import ServerInfo
@@ -56,7 +57,7 @@ def print_once(plan: Plan, *, json: bool) -> int:
 
 async def _ask(plan: Plan) -> tuple[ServerInfo, EngineSample]:
     engine = get_engine(plan.engine.name)
-    async with aiohttp.ClientSession() as http:
+    async with aiohttp.ClientSession(headers=auth_headers(plan.engine)) as http:
         info = await engine.inspect(http, plan.engine.url)
         metrics = engine.metrics(http, plan.engine.url)
         deadline = asyncio.get_running_loop().time() + READING_S

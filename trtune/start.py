@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -48,23 +49,25 @@ def start_worker(path: Path) -> subprocess.Popen[bytes]:
         TunerError: If it ends at once or gives no sign.
     """
     before = _heartbeat(path)
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "tuner.worker", os.fspath(path)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + WORKER_START_S
-    while time.monotonic() < deadline:
-        if worker.poll() is not None and _heartbeat(path) == before:
-            told = worker.stderr.read().decode(errors="replace").strip().splitlines() if worker.stderr else []
-            raise TunerError(told[-1] if told else f"the worker ended at once with status {worker.returncode}")
-        if _heartbeat(path) != before:
-            return worker
-        time.sleep(0.05)
-    worker.kill()
-    raise TunerError(f"the worker gave no sign of life within {WORKER_START_S:g} s")
+    with tempfile.TemporaryFile() as complaints:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "tuner.worker", os.fspath(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + WORKER_START_S
+        while _heartbeat(path) == before:
+            if worker.poll() is not None:
+                complaints.seek(0)
+                told = complaints.read().decode(errors="replace").strip().splitlines()
+                raise TunerError(told[-1] if told else f"the worker ended at once with status {worker.returncode}")
+            if time.monotonic() > deadline:
+                worker.kill()
+                raise TunerError(f"the worker gave no sign of life within {WORKER_START_S:g} s")
+            time.sleep(0.05)
+    return worker
 
 
 def worker_is_gone(reader: SessionReader) -> bool:

@@ -96,16 +96,21 @@ def shown_launch(spec: LaunchSpec, places: Places) -> dict[str, object]:
     }
 
 
+def auth_headers(plan: EnginePlan) -> dict[str, str]:
+    """What proves to the server that we may ask; never logged, never stored."""
+    key = plan.api_key()
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 def endpoint_for(plan: EnginePlan, engine: Engine, url: str, info: ServerInfo) -> Endpoint:
     """How the load reaches the server."""
-    key = plan.api_key()
     return Endpoint(
         url=url,
         model=info.model or plan.model,
         api=engine.request_api,
         token_prompts=engine.token_prompts,
         vocabulary_size=info.vocabulary_size or USUAL_VOCABULARY,
-        headers={"Authorization": f"Bearer {key}"} if key else {},
+        headers=auth_headers(plan),
         continuous_usage=engine.continuous_usage,
     )
 

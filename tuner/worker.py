@@ -33,7 +33,7 @@ from tuner.load.generator import LoadGenerator
 from tuner.plan import Plan
 from tuner.sampling import GpuSampler
 from tuner.search.objective import Objective
-from tuner.server import Places
+from tuner.server import Places, auth_headers
 from tuner.trial import Bench
 from tuner.tune import TuneJob, open_search
 from tuner.watch import BenchJob, WatchJob
@@ -97,7 +97,8 @@ class Worker:
             loop.add_signal_handler(number, self._control.end)
         with tempfile.TemporaryDirectory(prefix="trtune-") as folder:
             places = Places(Path(folder), free_port("127.0.0.1"))
-            async with aiohttp.ClientSession() as http, LoadGenerator() as load:
+            headers = auth_headers(self._plan.engine)
+            async with aiohttp.ClientSession(headers=headers) as http, LoadGenerator() as load:
                 bench = Bench(
                     plan=self._plan,
                     engine=self._engine,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -131,3 +134,65 @@ def test_a_finished_session_is_told_and_exported(program: Program, plan: object,
     assert all(row["status"] == "ok" for row in csv.DictReader(io.StringIO(requests.stdout)))
     assert (first.returncode, second.returncode) == (0, 2)
     assert "exists already" in second.stderr
+
+
+def test_an_api_key_reaches_the_server_and_nothing_else(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    key = "nvapi-very-secret"
+    monkeypatch.setenv("TEST_API_KEY", key)
+    with guarded_server(key, seen) as url:
+        done = program.run(
+            "bench", url, "--engine", "openai", "--api-key-env", "TEST_API_KEY", "--concurrency", "1", "--requests", "2",
+            "--osl", "2", "--json", "--session", program.session,
+        )  # fmt: skip
+
+    assert seen, done.stderr
+    assert set(seen) == {f"Bearer {key}"}
+    assert key not in done.stdout + done.stderr
+    assert key.encode() not in program.session.read_bytes()
+
+
+@contextlib.contextmanager
+def guarded_server(key: str, seen: list[str]) -> Iterator[str]:
+    """A small OpenAI-style server that answers only those who know the key, and notes what it was shown."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self, status: int, body: bytes, kind: str = "application/json") -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def allowed(self) -> bool:
+            seen.append(self.headers.get("Authorization", ""))
+            if seen[-1] != f"Bearer {key}":
+                self.answer(401, b'{"error": "who are you?"}')
+            return seen[-1] == f"Bearer {key}"
+
+        def do_GET(self) -> None:
+            if self.allowed():
+                self.answer(200, b'{"object": "list", "data": [{"id": "m", "owned_by": "me"}]}')
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if self.allowed():
+                event = b'data: {"choices": [{"index": 0, "text": "a", "delta": {"content": "a"}}]}\n\n'
+                self.answer(200, event + event + b"data: [DONE]\n\n", "text/event-stream")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
