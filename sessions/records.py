@@ -18,6 +18,9 @@ RUNNING = "running"
 FINISHED_STATES = ("complete", "pruned", "infeasible", "failed", "skipped")
 """States of a trial that is over and is not run again."""
 
+PROOF = "proof"
+"""Kind of a trial that repeats the baseline or the winner to prove their difference; never the best itself."""
+
 PHASES = ("prepare", "start", "warm-up", "measure", "drain", "stop")
 
 COMMAND_KINDS = ("pause", "resume", "skip", "stop", "enqueue", "mark")

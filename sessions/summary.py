@@ -7,6 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sessions.records import PROOF
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -39,7 +41,7 @@ def summarise_trials(trials: Sequence[Trial], objective: Mapping[str, Any]) -> S
     """
     maximize = objective.get("direction") != "minimize"
     baseline = next((trial for trial in trials if trial.kind == BASELINE and trial.end_ns is not None), None)
-    candidates = [trial for trial in trials if trial.score is not None and trial.feasible]
+    candidates = [trial for trial in trials if trial.score is not None and trial.feasible and trial.kind != PROOF]
     best = None
     for trial in candidates:
         if best is None or is_better(trial.score, best.score, maximize=maximize):

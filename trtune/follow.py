@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PERIOD_S = 0.25
 GONE_AFTER_S = 2.0
 
-_TOLD_EVENTS = ("best", "command", "mark", "warning", "drift")
+_TOLD_EVENTS = ("best", "verdict", "command", "mark", "warning", "drift")
 
 
 @dataclass(slots=True)
@@ -240,6 +240,7 @@ def _outcome(meta: Mapping[str, Any], summary: Summary, reader: SessionReader, p
         "baseline": None if summary.baseline is None else trial_facts(summary.baseline),
         "best": None if summary.best is None else trial_facts(summary.best),
         "gain": summary.gain,
+        "verdict": meta.get("verdict"),
         "levels": [_level_facts(level) for level in reader.levels()] if meta.get("kind") == "bench" else None,
     }
 
@@ -260,6 +261,9 @@ def _outcome_lines(meta: Mapping[str, Any], summary: Summary, reader: SessionRea
             broken = "" if summary.baseline.feasible else ", breaks an SLO"
             lines.append(f"baseline {metric}{simulated}: {summary.baseline.score:.5g}{broken}")
             lines.append(f"gain over the baseline{simulated}: {gain_text(summary.gain)}")
+        verdict = meta.get("verdict")
+        if isinstance(verdict, dict):
+            lines.append(f"verdict{simulated}: {verdict.get('text', '')}")
     if meta.get("kind") == "bench":
         lines += level_table(reader.levels())
     lines.append(f"session: {path}")

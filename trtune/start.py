@@ -158,7 +158,8 @@ def workload_label(plan: Plan) -> str:
         if workload.dataset
         else f"ISL {_length(workload.isl)}"
     )
-    return f"{source}, OSL {_length(workload.osl)}, {plan.load.kind} {levels}"
+    highest = ", looking for the highest within the SLOs" if plan.load.find and plan.kind == "tune" else ""
+    return f"{source}, OSL {_length(workload.osl)}, {plan.load.kind} {levels}{highest}"
 
 
 def _length(length: Length) -> str:

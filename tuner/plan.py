@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sessions.metrics import METRICS, STATS, BadSlo, Slo
 from tuner.load.spec import Level, Limits, StopRule, Workload
+from tuner.search.levels import HighestLevel, LevelChooser, ListedLevels
 
 _SECRET_NAME = re.compile(r"(^|_)(api_?key|key|token|secret|password|passwd|credentials?)$", re.IGNORECASE)
 _SECRET_ARGUMENT = re.compile(
@@ -90,15 +91,23 @@ class LoadPlan(PlanPart):
 
     kind: Literal["concurrency", "rate"] = Field("concurrency", description="closed loop, or open loop")
     levels: tuple[Annotated[float, Field(gt=0)], ...] = Field((8, 32), min_length=1)
+    find: bool = Field(
+        False, description="look for the highest load within the SLOs, between the lightest and the heaviest level"
+    )
+    resolution: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="how finely `find` looks, as a share")
+    most_levels: Annotated[int, Field(ge=1)] = Field(6, description="levels that `find` measures at most in a trial")
     warmup_rounds: Annotated[float, Field(ge=0)] = Field(
         1.0, description="requests per concurrent one that end before the measuring window opens (closed loop)"
     )
     stop: StopRule = Field(default_factory=StopRule)
     limits: Limits = Field(default_factory=Limits)
 
-    def in_order(self) -> tuple[Level, ...]:
-        """The levels, lightest first, each once."""
-        return tuple(Level(self.kind, value) for value in sorted(set(self.levels)))
+    def chooser(self) -> LevelChooser:
+        """What chooses the levels of a trial."""
+        values = tuple(sorted(set(self.levels)))
+        if not self.find:
+            return ListedLevels(values)
+        return HighestLevel(values[0], values[-1], self.resolution, self.most_levels, whole=self.kind == "concurrency")
 
     def stop_rule(self, level: Level) -> StopRule:
         """The stop rule for a level: in a closed loop the burst at its beginning has passed before the window opens."""
@@ -162,6 +171,9 @@ class SearchPlan(PlanPart):
 
     trials: Annotated[int, Field(ge=1)] = Field(20, description="trials at most, the baseline included")
     time_s: Annotated[float, Field(gt=0)] | None = Field(None, description="seconds at most; a begun trial ends first")
+    proof_rounds: Annotated[int, Field(ge=0, le=20)] = Field(
+        3, description="rounds at the end in which baseline and winner run again in turn; 0: no proof"
+    )
     sampler: Literal["tpe", "random"] = "tpe"
     seed: int = 0
 

@@ -11,12 +11,14 @@ from engines.errors import BadConfiguration, EngineError, MissingProgram, StartF
 from sessions.columns import LOAD_COLUMNS
 from sessions.records import FailureRecord
 from tuner.load.errors import BadWorkload, LoadError
+from tuner.load.spec import Level
 from tuner.sampling import EngineSampler
+from tuner.search.levels import ListedLevels, Measured, best_possible
 from tuner.search.objective import Score, score_levels
 from tuner.server import Watchdog, endpoint_for, launch_spec, launcher_for, shown_launch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     import aiohttp
 
@@ -28,12 +30,12 @@ if TYPE_CHECKING:
     from tuner.load.generator import LoadGenerator
     from tuner.load.live import LoadProgress
     from tuner.load.result import LevelResult
-    from tuner.load.spec import Level
     from tuner.plan import Plan
+    from tuner.search.levels import LevelChooser
     from tuner.search.objective import Objective
     from tuner.server import Places
 
-TrialState = Literal["complete", "infeasible", "failed", "skipped", "interrupted"]
+TrialState = Literal["complete", "pruned", "infeasible", "failed", "skipped", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,32 @@ class Bench:
         self.source = self.recorder.add_source("load", "load", {"workload": self.plan.workload.name})
 
 
+_GROWS_WITH_LOAD = frozenset(
+    {"output_token_throughput", "input_token_throughput", "total_token_throughput", "request_throughput"}
+)
+
 _LOAD_COLUMNS = tuple(column.name for column in LOAD_COLUMNS)
+
+
+@dataclass(slots=True)
+class _Measurement:
+    """What the levels of a trial came to.
+
+    Attributes:
+        results: In the order measured.
+        levels: The same for the choice of the next level.
+        left_early: Whether the trial was left because it could not win.
+    """
+
+    results: list[LevelResult] = field(default_factory=list)
+    levels: list[Measured] = field(default_factory=list)
+    left_early: bool = False
+
+    def add(self, objective: Objective, result: LevelResult) -> None:
+        """Take in one more level."""
+        score = objective.value(result.metrics) if result.valid else None
+        self.results.append(result)
+        self.levels.append(Measured(result.level.value, score, objective.violation(result.metrics)))
 
 
 class _Broken(Exception):
@@ -96,7 +123,9 @@ class _Broken(Exception):
         self.failure = failure
 
 
-async def run_trial(bench: Bench, kind: str, params: Params, on_number: Callable[[int], None]) -> TrialResult:
+async def run_trial(
+    bench: Bench, kind: str, params: Params, on_number: Callable[[int], None], *, incumbent: float | None = None
+) -> TrialResult:
     """Run one configuration from start to stop.
 
     Args:
@@ -104,6 +133,7 @@ async def run_trial(bench: Bench, kind: str, params: Params, on_number: Callable
         kind: `baseline`, `search`, `enqueued` or `bench`.
         params: The configuration.
         on_number: Told the trial's number in the session before anything is started.
+        incumbent: Score of the best trial so far; a trial that cannot beat it is left early. None: measured to the end.
 
     Returns:
         What became of it; failures of the server are results, not exceptions.
@@ -115,8 +145,7 @@ async def run_trial(bench: Bench, kind: str, params: Params, on_number: Callable
     server: RunningServer | None = None
     try:
         server = await _start(bench, number, params)
-        results = await _measure(bench, number, server)
-        outcome = _judge(bench, number, results)
+        outcome = _judge(bench, number, await _measure(bench, number, server, incumbent))
     except StartFailed as error:
         outcome = _failed(number, error.failure)
     except _Broken as error:
@@ -163,36 +192,56 @@ async def _start(bench: Bench, number: int, params: Params) -> RunningServer:
     return server
 
 
-async def _measure(bench: Bench, number: int, server: RunningServer) -> list[LevelResult]:
-    """Measure the levels, lightest first; in a search the rest is left out once one breaks an SLO: heavier ones would too."""
-    results: list[LevelResult] = []
-    searching = bench.plan.kind == "tune"
+async def _measure(bench: Bench, number: int, server: RunningServer, incumbent: float | None) -> _Measurement:
+    """Measure the levels of a trial; in a search, leave it once it cannot beat the incumbent any more."""
+    measurement = _Measurement()
     if bench.control.interrupt.is_set():
-        return results
-    info = await bench.engine.inspect(bench.http, server.url)
-    effective = {**info.effective, **bench.engine.effective_from_log(server.log_lines)}
-    bench.recorder.update_trial(number, effective=effective)
-    for note in info.notes:
-        bench.recorder.log("worker", "info", note)
+        return measurement
+    info = await _read_back(bench, number, server)
+    chooser = bench.plan.load.chooser() if bench.plan.kind == "tune" else _every_level(bench.plan.load.levels)
     sampler = EngineSampler(bench.engine, bench.http, server.url, bench.recorder)
     watchdog = Watchdog(server, bench.http, bench.plan.engine.hang_timeout_s, bench.control.interrupt)
     try:
-        for level in bench.plan.load.in_order():
+        while (value := chooser.next(measurement.levels)) is not None:
+            if incumbent is not None and _is_hopeless(bench, measurement.levels, incumbent):
+                measurement.left_early = True
+                break
             await bench.control.gate()
             if bench.control.interrupt.is_set():
                 break
+            level = Level(bench.plan.load.kind, value)
             result = await _run_level(bench, number, server, info, level, watchdog)
             if watchdog.failure is not None:
                 raise _Broken(watchdog.failure)
-            results.append(result)
-            if searching and result.valid and bench.objective.violation(result.metrics) > 0:
-                break
+            measurement.add(bench.objective, result)
     finally:
         await watchdog.close()
         await sampler.close()
     if watchdog.failure is not None:
         raise _Broken(watchdog.failure)
-    return results
+    return measurement
+
+
+async def _read_back(bench: Bench, number: int, server: RunningServer) -> ServerInfo:
+    """Ask the server what is in force: what is measured is the effective configuration."""
+    info = await bench.engine.inspect(bench.http, server.url)
+    effective = {**info.effective, **bench.engine.effective_from_log(server.log_lines)}
+    bench.recorder.update_trial(number, effective=effective)
+    for note in info.notes:
+        bench.recorder.log("worker", "info", note)
+    return info
+
+
+def _every_level(levels: tuple[float, ...]) -> LevelChooser:
+    """All levels whatever they come to: a bench is asked for each of them."""
+    return ListedLevels(tuple(sorted(set(levels))), stop_when_broken=False)
+
+
+def _is_hopeless(bench: Bench, measured: Sequence[Measured], incumbent: float) -> bool:
+    """Whether a trial can no longer beat the best one: told for throughput in a closed loop, where there is a bound."""
+    objective, load = bench.objective, bench.plan.load
+    bounded = objective.metric in _GROWS_WITH_LOAD and objective.direction == "maximize" and load.kind == "concurrency"
+    return bounded and best_possible(measured, max(load.levels)) < incumbent
 
 
 async def _run_level(
@@ -253,12 +302,13 @@ def _notes(result: LevelResult) -> list[str]:
     return notes
 
 
-def _judge(bench: Bench, number: int, results: list[LevelResult]) -> TrialResult:
-    measured: list[Metrics | None] = [result.metrics if result.valid else None for result in results]
+def _judge(bench: Bench, number: int, measurement: _Measurement) -> TrialResult:
+    measured: list[Metrics | None] = [result.metrics if result.valid else None for result in measurement.results]
     score = score_levels(bench.objective, measured)
     if score.value is None:
-        return TrialResult(number, "failed", failure=Failure("invalid", _why_nothing(results), infeasible=False))
-    return TrialResult(number, "complete", score=score)
+        failure = Failure("invalid", _why_nothing(measurement.results), infeasible=False)
+        return TrialResult(number, "failed", failure=failure)
+    return TrialResult(number, "pruned" if measurement.left_early else "complete", score=score)
 
 
 def _why_nothing(results: list[LevelResult]) -> str:

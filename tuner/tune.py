@@ -6,7 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from sessions.reader import SessionReader
-from sessions.records import FINISHED_STATES
+from sessions.records import FINISHED_STATES, PROOF
+from tuner.proving import Proof
 from tuner.search.space import build_space
 from tuner.search.study import BASELINE, Outcome, Search
 from tuner.trial import run_trial
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from tuner.search.space import Space
     from tuner.search.study import Proposal
     from tuner.trial import Bench, TrialResult
+
+
+STOPPED = "stopped by the operator"
 
 
 def space_of(plan: Plan, engine: Engine) -> Space:
@@ -80,10 +84,10 @@ class TuneJob:
         self._bench = bench
         self._search = search
         self._begun_s = time.monotonic() - spent_s
-        self._done = sum(_over(trial) for trial in finished)
+        self._done = sum(_over(trial) and trial.kind != PROOF for trial in finished)
         self.best: tuple[int, float] | None = None
         for trial in finished:
-            if trial.score is not None and trial.feasible:
+            if trial.score is not None and trial.feasible and trial.kind != PROOF:
                 self._consider(trial.number, trial.score, announce=False)
 
     async def run(self) -> str:
@@ -93,10 +97,18 @@ class TuneJob:
             Why it ended, in words.
         """
         search_plan, control = self._bench.plan.search, self._bench.control
+        reason = await self._search_on()
+        if not control.stop.is_set() and search_plan.proof_rounds:
+            await self._prove()
+        return STOPPED if control.stop.is_set() else reason
+
+    async def _search_on(self) -> str:
+        """Run trials until the budget is spent; returns why no more are run, in words."""
+        search_plan, control = self._bench.plan.search, self._bench.control
         while True:
             await control.gate()
             if control.stop.is_set():
-                return "stopped by the operator"
+                return STOPPED
             if self._done >= search_plan.trials:
                 return f"all {search_plan.trials} trials are done"
             if search_plan.time_s is not None and time.monotonic() - self._begun_s >= search_plan.time_s:
@@ -105,6 +117,28 @@ class TuneJob:
             if proposal is None:
                 return "nothing new is left to try"
             await self._run(proposal, search_plan.trials)
+
+    async def _prove(self) -> None:
+        """Run baseline and winner again in turn until their difference is outside the noise, or the rounds are spent."""
+        with SessionReader(self._bench.recorder.path) as reader:
+            trials = reader.trials()
+        proof = Proof.of(trials, None if self.best is None else self.best[0])
+        if proof is None:
+            return
+        rounds, control = self._bench.plan.search.proof_rounds, self._bench.control
+        while not proof.over(rounds, self._bench.objective.direction):
+            await control.gate()
+            if control.stop.is_set():
+                return
+            name, params = proof.next()
+            self._bench.recorder.set_worker("running", f"proof, round {proof.rounds + 1} of {rounds}: {name}")
+            result = await run_trial(self._bench, PROOF, params, lambda _: None)
+            if result.state == "interrupted":
+                return
+            proof.tell(name, result.score)
+        told = proof.verdict(self._bench.objective.direction)
+        self._bench.recorder.set_meta({"verdict": told})
+        self._bench.recorder.event("verdict", str(told["text"]), trial=proof.finalist.number, data=told)
 
     def enqueue(self, params: Mapping[str, Value]) -> str | None:
         """Put a configuration next; returns why it is refused, or None."""
@@ -117,7 +151,11 @@ class TuneJob:
     async def _run(self, proposal: Proposal, trials: int) -> None:
         self._bench.recorder.set_worker("running", f"trial {self._done + 1} of {trials}: {proposal.kind}")
         result = await run_trial(
-            self._bench, proposal.kind, proposal.params, lambda number: self._search.link(proposal, number)
+            self._bench,
+            proposal.kind,
+            proposal.params,
+            lambda number: self._search.link(proposal, number),
+            incumbent=None if self.best is None or proposal.kind == BASELINE else self.best[1],
         )
         if result.state == "interrupted":
             return  # stays open in the study: a resumed search runs it again

@@ -40,6 +40,7 @@ max_s = 0.8
 min_requests = 2
 [search]
 trials = 3
+proof_rounds = 0
 [knobs]
 max_batch_size = [1, 2, 4, 8]
 """

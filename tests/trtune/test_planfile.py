@@ -52,7 +52,7 @@ def complaint(tmp_path: Path, text: str) -> str:
 def test_a_whole_plan_is_understood(tmp_path: Path) -> None:
     plan = make_plan(read_tables(read(tmp_path, WHOLE)), "plan.toml")
 
-    assert [level.value for level in plan.load.in_order()] == [8, 32]
+    assert plan.load.levels == (32, 8, 8)
     assert [str(slo) for slo in plan.objective.parsed_slos()] == ["ttft p99 <= 500 ms", "error_ratio <= 0.01 ratio"]
     assert plan.knobs["kv_cache_config.free_gpu_memory_fraction"] == (0.8, 0.9)
     assert plan.knobs["max_num_tokens"] == 4096

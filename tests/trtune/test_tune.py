@@ -201,3 +201,31 @@ def test_a_program_that_is_not_there_is_named_at_once(program: Program, plan: Pl
     assert done.returncode == 1 or done.returncode == 4
     assert "no-such-program" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_winner_is_proven_in_repeated_rounds(program: Program, plan: Plan) -> None:
+    path = plan(tables="[baseline]\nmax_batch_size = 1\n")
+
+    done = program.run(
+        "tune", path, "--json", "--session", program.session, "--set", "search.proof_rounds=2",
+        "--set", "knobs.max_batch_size=[1, 8]", "--trials", "2", "--set", "load.levels=[8]",
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    verdict = objects(done.stdout)[-1]["verdict"]
+    assert isinstance(verdict, dict)
+    assert "rounds" in verdict["text"]
+    with SessionReader(program.session) as reader:
+        kinds = [trial.kind for trial in reader.trials()]
+    assert kinds == ["baseline", "search", "proof", "proof", "proof", "proof"]
+
+
+def test_the_highest_load_within_the_limits_is_looked_for(program: Program, plan: Plan) -> None:
+    done = program.run(
+        "tune", plan(), "--json", "--session", program.session, "--trials", "1", "--set", "load.find=true",
+        "--set", "load.levels=[1, 16]", "--set", "load.most_levels=4", "--slo", "ttft:p99:<=:100000",
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    with SessionReader(program.session) as reader:
+        assert [level.value for level in reader.levels()] == [4, 8, 16]
