@@ -1,0 +1,98 @@
+"""The generator's end of the socket to its owner: frames out without ever waiting, unless the backlog would outgrow memory."""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+
+from tuner.load.hotpath.frames import HEADER, READS, READS_COUNT, FrameBuffer
+
+if TYPE_CHECKING:
+    import socket
+
+MAX_BACKLOG_BYTES = 32 * 1024 * 1024
+"""Beyond this the generator waits for its owner, which then shows as lag of its own."""
+
+
+class OwnerGone(Exception):
+    """The owner has closed its end, or has died: there is nobody left to work for."""
+
+
+class Link:
+    """Frames to and from the owner.
+
+    Attributes:
+        queued_bytes: Bytes waiting to be written.
+        flushed_ns: When bytes were last handed to the kernel.
+    """
+
+    __slots__ = ("_frames", "_queue", "_sock", "flushed_ns", "queued_bytes")
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._frames = FrameBuffer()
+        self._queue = bytearray()
+        self.queued_bytes = 0
+        self.flushed_ns = 0
+
+    def fileno(self) -> int:
+        """For polling."""
+        return self._sock.fileno()
+
+    def receive(self) -> list[tuple[int, int, bytes]]:
+        """Frames that have come in.
+
+        Raises:
+            OwnerGone: If the other end is closed.
+        """
+        try:
+            data = self._sock.recv(1 << 20)
+        except BlockingIOError:
+            return []
+        except OSError as error:
+            raise OwnerGone from error
+        if not data:
+            raise OwnerGone
+        return self._frames.feed(data)
+
+    def send(self, kind: int, request: int, *payload: bytes) -> None:
+        """Queue a frame."""
+        queue = self._queue
+        queue += HEADER.pack(sum(map(len, payload)), kind, request)
+        for part in payload:
+            queue += part
+        self.queued_bytes = len(queue)
+
+    def send_reads(self, request: int, times: list[int], parts: list[bytes]) -> None:
+        """Queue the reads of a request: three times each, and the bytes."""
+        self.send(
+            READS,
+            request,
+            READS_COUNT.pack(len(parts)),
+            array("q", times).tobytes(),
+            array("i", map(len, parts)).tobytes(),
+            b"".join(parts),
+        )
+
+    def flush(self, now_ns: int) -> None:
+        """Hand queued bytes to the kernel, as many as it takes; waits only when the backlog is too long.
+
+        Raises:
+            OwnerGone: If the other end is closed.
+        """
+        self.flushed_ns = now_ns
+        queue = self._queue
+        while queue:
+            if len(queue) > MAX_BACKLOG_BYTES:
+                self._sock.setblocking(True)
+            try:
+                written = self._sock.send(queue)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                raise OwnerGone from error
+            finally:
+                self._sock.setblocking(False)
+            del queue[:written]
+        self.queued_bytes = len(queue)
