@@ -1,0 +1,338 @@
+"""The application: one feed, four screens, and the way they are left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from textual import events, on
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.messages import TerminalSupportsSynchronizedOutput
+
+from sessions.commands import send_command
+from sessions.errors import SessionError
+from tui.building import ViewRequest
+from tui.clock import ViewClock
+from tui.feed import Feed
+from tui.formatting import shorten
+from tui.glyphs import GLYPH_SETS
+from tui.messages import CommandSent, FeedFailed, SnapshotReady
+from tui.pacing import Pacer
+from tui.plain import AsciiFilter
+from tui.screens.help import TEXTUAL_ACTIONS
+from tui.screens.leave import LeaveScreen
+from tui.screens.live import LiveScreen
+from tui.screens.log import LogScreen
+from tui.screens.session import SessionScreen
+from tui.screens.sessions import SessionsScreen
+from tui.screens.tune import TuneScreen
+from tui.snapshot import SessionState, Snapshot
+from tui.terminal import TerminalSettings, terminal_settings
+from tui.theme import TRTUNE_THEME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from textual.filter import LineFilter
+    from textual.screen import Screen
+
+BLUR_FPS = 1.0
+"""Refreshes a second while the terminal says that nobody looks."""
+
+_SCREENS = Binding.Group("screens", compact=True)
+
+ScreenName = Literal["live", "tune", "sessions", "log"]
+
+
+@dataclass(frozen=True, slots=True)
+class AppResult:
+    """How the screen was left: nothing was under way, the work goes on, or the caller is to end it.
+
+    Attributes:
+        action: `quit`, `detach` or `stop`; for `stop` the command is left to the caller, who can wait for its effect.
+        session: The session shown last.
+    """
+
+    action: Literal["quit", "detach", "stop"]
+    session: Path | None
+
+
+class TrtuneApp(App[AppResult]):
+    """Shows one session, live or replayed, or the list of sessions.
+
+    Args:
+        session: The session to show; None shows the list.
+        sessions_dir: Where sessions are kept.
+        mode: `live` follows the end of a session that is being written; `replay` starts with the clock at rest.
+        read_only: Whether commands to the worker are out of reach.
+        terminal: How to behave on this terminal.
+        start_screen: Screen to begin with.
+    """
+
+    TITLE = "trtune"
+    CSS_PATH = "trtune.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
+        "live": LiveScreen,
+        "tune": TuneScreen,
+        "sessions": SessionsScreen,
+        "log": LogScreen,
+    }
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [  # type: ignore[misc] # ClassVar in Textual too
+        (0, "-tiny-x"),
+        (60, "-narrow"),
+        (110, "-normal"),
+        (160, "-wide"),
+    ]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [  # type: ignore[misc]
+        (0, "-tiny-y"),
+        (16, "-short"),
+        (34, "-tall"),
+    ]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "view('live')", "live", group=_SCREENS),
+        Binding("2", "view('tune')", "tune", group=_SCREENS),
+        Binding("3", "view('sessions')", "sessions", group=_SCREENS),
+        Binding("4", "view('log')", "log", group=_SCREENS),
+        Binding("q", "leave", "leave", tooltip="Leave the screen; asks whether the work goes on"),
+        Binding("ctrl+q,ctrl+c", "leave", "leave", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        session: Path | None,
+        *,
+        sessions_dir: Path,
+        mode: Literal["live", "replay"] = "live",
+        read_only: bool = False,
+        terminal: TerminalSettings | None = None,
+        start_screen: ScreenName | None = None,
+    ) -> None:
+        super().__init__()
+        self.session = session
+        self.sessions_dir = sessions_dir
+        self.read_only = read_only
+        self.terminal = terminal if terminal is not None else TerminalSettings()
+        self.glyphs = GLYPH_SETS[self.terminal.glyphs]
+        self.request = ViewRequest(ViewClock())
+        self.snapshot: Snapshot | None = None
+        self._mode_asked = mode
+        self._start_screen: ScreenName = start_screen or ("live" if session is not None else "sessions")
+        self._feed: Feed | None = None
+        self._answers_awaited: dict[int, str] = {}
+        self.register_theme(TRTUNE_THEME)
+        self.theme = TRTUNE_THEME.name
+        self._pacer = Pacer(self._write, self._next_frame, self.set_timer)
+        self.animation_level = "full" if self.terminal.animation else "none"
+
+    # -- the session ----------------------------------------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        """Paint first, then read."""
+        self.switch_mode(self._start_screen)
+        if self.session is not None:
+            self.open_session(self.session, self._mode_asked)
+
+    def open_session(self, path: Path, mode: Literal["live", "replay"]) -> None:
+        """Show a session from now on."""
+        self.close_session()
+        self.session = path
+        self.snapshot = None
+        self._answers_awaited.clear()
+        clock = ViewClock() if mode == "live" else ViewClock.at_rest()
+        self.request = ViewRequest(clock, logs=self.current_mode == "log")
+        self._feed = Feed(path, self.request, self.post_message, self.terminal.fps)
+        self._feed.start()
+
+    def close_session(self) -> None:
+        """Stop reading."""
+        if self._feed is not None:
+            self._feed.stop()
+            self._feed = None
+
+    def on_unmount(self) -> None:
+        """Stop reading when the application ends."""
+        self.close_session()
+
+    def ask(self, request: ViewRequest) -> None:
+        """Show something else of the session."""
+        self.request = request
+        if self._feed is not None:
+            self._feed.ask(request)
+
+    @on(SnapshotReady)
+    def take_snapshot(self, message: SnapshotReady) -> None:
+        """Draw a snapshot on the screen in front, and let the next be built once it is painted."""
+        if self._feed is None:
+            return
+        live_before = self.snapshot.state.live if self.snapshot is not None else None
+        self.snapshot = message.snapshot
+        screen = self.front
+        if screen is not None:
+            with self.batch_update():
+                screen.show(message.snapshot)
+            if live_before != message.snapshot.state.live:
+                screen.refresh_bindings()
+        self._tell_answers(message.snapshot)
+        self.call_after_refresh(self._pacer.painted)
+
+    @on(TerminalSupportsSynchronizedOutput)
+    def take_terminal_answer(self) -> None:
+        """The terminal has drawn everything sent before."""
+        self._pacer.answered()
+
+    def _next_frame(self) -> None:
+        if self._feed is not None:
+            self._feed.drawn()
+
+    def _write(self, text: str) -> None:
+        if self._driver is not None:
+            self._driver.write(text)
+
+    @on(FeedFailed)
+    def take_failure(self, message: FeedFailed) -> None:
+        """Say that the session cannot be read; what was last read stays, dimmed."""
+        if self._feed is None:
+            return
+        state = SessionState("UNREADABLE", message.text, "bad", live=False, fresh=False)
+        before = self.snapshot or Snapshot.empty(self._feed.path, ViewClock())
+        self.snapshot = replace(before, state=state, clock=before.clock.follow())
+        if self.front is not None:
+            self.front.show(self.snapshot)
+            self.front.refresh_bindings()
+
+    @property
+    def front(self) -> SessionScreen | None:
+        """The session screen in front, a dialog over it or not; None on the list of sessions."""
+        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, SessionScreen)), None)
+
+    def on_app_blur(self, event: events.AppBlur) -> None:
+        """Draw less often while nobody looks."""
+        if self._feed is not None:
+            self._feed.set_fps(BLUR_FPS)
+
+    def on_app_focus(self, event: events.AppFocus) -> None:
+        """Draw at full rate again."""
+        if self._feed is not None:
+            self._feed.set_fps(self.terminal.fps)
+
+    # -- commands to the worker -----------------------------------------------------------------------------------------
+
+    def command(self, kind: str, args: Mapping[str, Any] | None = None) -> None:
+        """Ask the worker for something; writing to the file happens off the event loop."""
+        if self.session is not None and not self.read_only:
+            self.run_worker(partial(self._send, self.session, kind, dict(args or {})), thread=True, group="commands")
+
+    def _send(self, session: Path, kind: str, args: dict[str, Any]) -> None:
+        try:
+            identity = send_command(session, kind, args)
+        except SessionError as error:
+            self.post_message(CommandSent(kind, None, str(error)))
+        else:
+            self.post_message(CommandSent(kind, identity, ""))
+
+    @on(CommandSent)
+    def take_sent(self, message: CommandSent) -> None:
+        """Say that a command is on its way, or why not."""
+        if message.identity is None:
+            self.notify(message.error, severity="error", markup=False)
+            return
+        self._answers_awaited[message.identity] = message.kind
+        self.notify(f"{message.kind}: asked", timeout=1.5, markup=False)
+
+    def _tell_answers(self, snapshot: Snapshot) -> None:
+        if not self._answers_awaited:
+            return
+        for command in snapshot.commands:
+            if command.id in self._answers_awaited and command.state in ("done", "refused"):
+                kind = self._answers_awaited.pop(command.id)
+                severity: Literal["information", "warning"] = "warning" if command.state == "refused" else "information"
+                self.notify(shorten(f"{kind}: {command.reply or command.state}", 120), severity=severity, markup=False)
+
+    # -- screens and leaving --------------------------------------------------------------------------------------------
+
+    def action_view(self, name: ScreenName) -> None:
+        """Bring a screen to the front."""
+        if name != "sessions" and self.session is None:
+            self.notify("choose a session first: enter opens it", timeout=2, markup=False)
+            return
+        self.switch_mode(name)
+
+    def action_leave(self) -> None:
+        """Leave; asks first whether the work goes on, if there is any."""
+        if isinstance(self.screen, LeaveScreen):
+            self.screen.action_choose("")
+        elif self.snapshot is not None and self.snapshot.state.live and self.session is not None:
+            self.push_screen(LeaveScreen(self.session.name, may_stop=not self.read_only), self._take_leave)
+        else:
+            self.leave("quit")
+
+    def _take_leave(self, choice: Literal["detach", "stop"] | None) -> None:
+        if choice is not None:
+            self.leave(choice)
+
+    def leave(self, action: Literal["quit", "detach", "stop"]) -> None:
+        """End the screen."""
+        self.close_session()
+        self.exit(AppResult(action, self.session))
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's filters, and plain characters for a terminal that has no others."""
+        filters = super().get_line_filters()
+        return [*filters, AsciiFilter()] if self.terminal.glyphs == "ascii" else filters
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Everything a key can do here, for the palette, and Textual's own entries."""
+        yield from super().get_system_commands(screen)
+        seen: set[str] = set()
+        for node, binding, enabled, _tooltip in screen.active_bindings.values():
+            title = binding.description
+            if not enabled or not title or binding.system or title in seen or binding.action in TEXTUAL_ACTIONS:
+                continue
+            seen.add(title)
+            action = partial(self.run_action, binding.action, node)
+            yield SystemCommand(title, f"{binding.tooltip or title}  [{self.get_key_display(binding)}]", action)
+
+
+def run_app(
+    session: Path | None,
+    *,
+    sessions_dir: Path,
+    mode: Literal["live", "replay"] = "live",
+    read_only: bool = False,
+    ascii_only: bool = False,
+    fps: float | None = None,
+    mouse: bool = True,
+    start_screen: ScreenName | None = None,
+) -> AppResult:
+    """Run the screen until it is left.
+
+    Args:
+        session: The session to show; None shows the list.
+        sessions_dir: Where sessions are kept.
+        mode: `live` or `replay`.
+        read_only: Whether commands to the worker are out of reach.
+        ascii_only: Whether to draw with ASCII characters only.
+        fps: Most refreshes a second; by default what suits the terminal.
+        mouse: Whether the mouse is used.
+        start_screen: Screen to begin with.
+
+    Returns:
+        How it was left.
+    """
+    terminal = terminal_settings(ascii_only=ascii_only)
+    if fps is not None:
+        terminal = replace(terminal, fps=fps)
+    app = TrtuneApp(
+        session,
+        sessions_dir=sessions_dir,
+        mode=mode,
+        read_only=read_only,
+        terminal=terminal,
+        start_screen=start_screen,
+    )
+    result = app.run(mouse=mouse)
+    return result if result is not None else AppResult("quit", session)

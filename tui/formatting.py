@@ -1,0 +1,135 @@
+"""Numbers, spans and moments as short text for a person."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from rich.cells import cell_len, set_cell_size
+
+NS_PER_S = 1_000_000_000
+GIB = 2**30
+DASH = "–"
+"""Stands for a number that is not known."""
+
+_SUFFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """About `digits` significant digits, with k, M or G above 10,000."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    size = abs(value)
+    if size >= 10_000:
+        for factor, suffix in _SUFFIXES:
+            if size >= factor:
+                return f"{_plain(value / factor, digits)}{suffix}"
+    return _plain(value, digits)
+
+
+def _plain(value: float, digits: int) -> str:
+    size = abs(value)
+    if size >= 10 ** (digits - 1) or value == 0:
+        return f"{value:.0f}"
+    decimals = digits - 1 - max(0, math.floor(math.log10(size))) if size >= 1 else digits - 1
+    return f"{value:.{decimals}f}"
+
+
+def percent(ratio: float | None, *, signed: bool = False) -> str:
+    """A ratio in per cent, without decimals from 10 % on."""
+    if ratio is None or not math.isfinite(ratio):
+        return DASH
+    value = ratio * 100
+    decimals = 0 if abs(value) >= 9.95 or value == 0 else 1
+    return f"{value:+.{decimals}f} %" if signed else f"{value:.{decimals}f} %"
+
+
+def whole(value: float) -> str:
+    """A number without decimals."""
+    return f"{value:.0f}" if math.isfinite(value) else DASH
+
+
+def milliseconds(value: float | None) -> str:
+    """A latency: milliseconds, or seconds from ten on."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    return f"{value / 1000:.1f} s" if value >= 10_000 else f"{number(value)} ms"
+
+
+def gibibytes(value: float) -> str:
+    """Bytes in GiB, without the unit."""
+    if not math.isfinite(value):
+        return DASH
+    return f"{value / GIB:.0f}" if value >= 10 * GIB else f"{value / GIB:.1f}"
+
+
+def clock_text(t_ns: float) -> str:
+    """A moment of the session as h:mm:ss or mm:ss."""
+    seconds = int(t_ns // NS_PER_S)
+    hours, rest = divmod(max(0, seconds), 3600)
+    minutes, seconds = divmod(rest, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes:02d}:{seconds:02d}"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units."""
+    if not math.isfinite(seconds):
+        return DASH
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def utc_text(utc_ns: int, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """A UTC time; a dash when it is not known."""
+    if utc_ns <= 0 or utc_ns > 253_402_300_799 * NS_PER_S:
+        return DASH
+    return datetime.fromtimestamp(utc_ns / NS_PER_S, UTC).strftime(form)
+
+
+def value_text(value: object) -> str:
+    """The value of a knob."""
+    if value is None:
+        return "auto"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def fit(text: str, width: int) -> str:
+    """Text in exactly `width` terminal cells, cut or padded at its right."""
+    if width <= 0:
+        return ""
+    if text.isascii():
+        return text[:width].ljust(width)
+    return set_cell_size(text, width)
+
+
+def fit_right(text: str, width: int) -> str:
+    """Text in exactly `width` terminal cells, padded at its left."""
+    if width <= 0:
+        return ""
+    cells = len(text) if text.isascii() else cell_len(text)
+    return " " * (width - cells) + text if cells <= width else fit(text, width)
+
+
+def shorten(text: str, width: int) -> str:
+    """Text in at most `width` cells; a longer one ends in two dots."""
+    if width <= 0:
+        return ""
+    if cell_len(text) <= width:
+        return text
+    return fit(text, max(0, width - 2)) + ".." if width > 4 else fit(text, width)
+
+
+def short_name(name: str) -> str:
+    """The last part of a dotted knob name: what a person needs in a narrow column."""
+    return name.rsplit(".", 1)[-1]

@@ -1,0 +1,94 @@
+"""Pictures of the screen as SVG, made by the program itself: `python -m tui.pictures SESSION OUTDIR`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tui.app import ScreenName, TrtuneApp
+from tui.clock import ViewClock
+from tui.snapshot import NS_PER_S
+
+if TYPE_CHECKING:
+    from textual.pilot import Pilot
+
+    from tui.app import AppResult
+    from tui.snapshot import Snapshot
+
+SIZE = (120, 38)
+PICTURES: tuple[ScreenName, ...] = ("live", "tune")
+WAIT_S = 30.0
+
+_FONT_FACE = re.compile(r"@font-face\s*\{.*?\}", re.DOTALL)
+
+
+async def take_pictures(session: Path, folder: Path, size: tuple[int, int] = SIZE) -> list[Path]:
+    """Save a picture of the Live and the Tune screen of a session.
+
+    Live is shown just before the best trial ends, when everything is under load; Tune at the end.
+
+    Raises:
+        TimeoutError: If the session cannot be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    app = TrtuneApp(session, sessions_dir=session.parent, mode="replay")
+    paths: list[Path] = []
+    async with app.run_test(size=size) as pilot:
+        for name in PICTURES:
+            snapshot = await _shown(app, pilot)
+            clock = ViewClock.at_rest() if name == "tune" else ViewClock(False, anchor_ns=_busy_moment(snapshot))
+            app.ask(replace(app.request, clock=clock))
+            app.action_view(name)
+            await _settled(app, pilot, clock)
+            path = folder / f"{name}.svg"
+            path.write_text(_self_contained(app.export_screenshot(title=f"trtune: {name}")), encoding="utf-8")
+            paths.append(path)
+    return paths
+
+
+def _busy_moment(snapshot: Snapshot) -> int:
+    best = snapshot.best
+    if best is None:
+        return snapshot.end_ns
+    measured = [phase for phase in snapshot.all_phases if phase.trial == best.number and phase.name == "measure"]
+    end_ns = measured[-1].end_ns if measured else best.end_ns
+    return max(0, (end_ns or snapshot.end_ns) - NS_PER_S)
+
+
+async def _shown(app: TrtuneApp, pilot: Pilot[AppResult]) -> Snapshot:
+    for _ in range(round(WAIT_S / 0.05)):
+        if app.snapshot is not None:
+            return app.snapshot
+        await pilot.pause(0.05)
+    raise TimeoutError(f"{app.session} cannot be shown")
+
+
+async def _settled(app: TrtuneApp, pilot: Pilot[AppResult], clock: ViewClock) -> None:
+    for _ in range(round(WAIT_S / 0.05)):
+        await pilot.pause(0.05)
+        if app.snapshot is not None and app.snapshot.clock == clock:
+            await pilot.pause(0.3)
+            return
+    raise TimeoutError(f"{app.session} cannot be shown")
+
+
+def _self_contained(svg: str) -> str:
+    """The picture without fonts fetched from elsewhere; the reader's own monospace font is used."""
+    return _FONT_FACE.sub("", svg)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("session", type=Path)
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    asyncio.run(take_pictures(options.session, options.folder))
+
+
+if __name__ == "__main__":
+    main()

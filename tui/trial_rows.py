@@ -1,0 +1,199 @@
+"""Trials as text: what a row of the table and the detail of one trial say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sessions.text import clean_line
+from tui.formatting import NS_PER_S, number, percent, short_name, span, value_text
+from tui.snapshot import changed_params
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sessions.records import LevelRecord, Metrics, Params, Trial
+    from tui.snapshot import Snapshot
+
+STATE_INKS = {
+    "running": "accent",
+    "complete": "ok",
+    "pruned": "dim",
+    "infeasible": "warn",
+    "failed": "bad",
+    "skipped": "dim",
+    "interrupted": "warn",
+}
+KIND_WORDS = {"baseline": "base", "search": "search", "enqueued": "by hand", "proof": "proof", "bench": "bench"}
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """What one row of the trial table shows; equal rows need no redraw."""
+
+    number: int
+    kind: str
+    state: str
+    ink: str
+    changes: str
+    score: str
+    ttft_p99: str
+    tpot_p99: str
+    gain: str
+    best: bool
+
+
+def trial_rows(snapshot: Snapshot) -> list[TrialRow]:
+    """All trials begun by the moment, in their order."""
+    base = baseline_params(snapshot)
+    return [_trial_row(snapshot, trial, base) for trial in snapshot.trials]
+
+
+def baseline_params(snapshot: Snapshot) -> Params:
+    """The configuration that others are compared with: the baseline's; what it leaves open is the server's default."""
+    defaults: Params = {knob.name: knob.default for knob in snapshot.facts.knobs}
+    baseline = next((trial for trial in snapshot.trials if trial.kind == "baseline"), None)
+    return defaults if baseline is None else {**defaults, **baseline.params}
+
+
+def changes_text(params: Params, base: Params) -> str:
+    """What differs from the baseline, in a few words."""
+    changed = changed_params(params, base)
+    if not changed:
+        return "as the baseline" if base else ""
+    return "  ".join(
+        f"{clean_line(short_name(name))}={clean_line(value_text(value))}" for name, value in changed.items()
+    )
+
+
+def metric_value(result: Metrics, metric: str, stat: str) -> float | None:
+    """A number of a result; None when it has none, whatever a stranger's file holds there."""
+    stats = result.get(metric) if isinstance(result, dict) else None
+    value = stats.get(stat) if isinstance(stats, dict) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _trial_row(snapshot: Snapshot, trial: Trial, base: Params) -> TrialRow:
+    state = trial.state
+    if trial.state == "running" and snapshot.running is trial and snapshot.phase is not None:
+        state = snapshot.phase.name
+    gain = snapshot.gain_ratio(trial)
+    best = snapshot.best is not None and trial.number == snapshot.best.number
+    return TrialRow(
+        number=trial.number,
+        kind=KIND_WORDS.get(trial.kind, trial.kind),
+        state=state,
+        ink=STATE_INKS.get(trial.state, ""),
+        changes=changes_text(trial.params, base) if trial.kind != "baseline" else "the baseline",
+        score=number(trial.score),
+        ttft_p99=number(metric_value(trial.result, "ttft", "p99")),
+        tpot_p99=number(metric_value(trial.result, "tpot", "p99")),
+        gain="" if trial.kind == "baseline" else percent(gain, signed=True),
+        best=best,
+    )
+
+
+Line = tuple[tuple[str, str], ...]
+"""Text with inks."""
+
+
+def detail_lines(snapshot: Snapshot) -> list[Line]:
+    """Everything about the selected trial, most wanted first."""
+    trial = snapshot.selected
+    if trial is None:
+        return [(("no trial yet", "dim"),)]
+    lines = [_headline(snapshot, trial)]
+    if trial.failure is not None:
+        lines += _failure_lines(trial)
+    lines += _level_lines(snapshot)
+    lines += _param_lines(snapshot, trial)
+    command = trial.launch.get("command")
+    if command:
+        text = " ".join(str(part) for part in command) if isinstance(command, list) else str(command)
+        lines.append((("command  ", "dim"), (clean_line(text), "")))
+    return lines
+
+
+def _headline(snapshot: Snapshot, trial: Trial) -> Line:
+    end_ns = trial.end_ns if trial.end_ns is not None else snapshot.at_ns
+    pieces = [
+        (f"trial {trial.number} ", "strong"),
+        (f"{trial.kind} ", "dim"),
+        (trial.state, STATE_INKS.get(trial.state, "")),
+        (f"  {span((end_ns - trial.start_ns) / NS_PER_S)}", ""),
+    ]
+    if trial.ready_s is not None:
+        pieces.append((f", ready after {span(trial.ready_s)}", "dim"))
+    if trial.feasible is False and trial.state != "skipped":
+        pieces.append(("  misses an SLO", "warn"))
+    return tuple(pieces)
+
+
+def _failure_lines(trial: Trial) -> list[Line]:
+    failure = trial.failure
+    if failure is None:
+        return []
+    lines: list[Line] = [((f"{failure.kind.replace('_', ' ')}: ", "bad"), (failure.text, ""))]
+    if failure.line:
+        lines.append((("server  ", "dim"), (failure.line, "bad")))
+    if failure.accuses:
+        lines.append((("accuses  ", "dim"), (clean_line(", ".join(failure.accuses)), "warn")))
+    return lines
+
+
+def _level_lines(snapshot: Snapshot) -> list[Line]:
+    lines: list[Line] = []
+    for level in snapshot.selected_levels:
+        sign = "concurrency" if level.kind == "concurrency" else "req/s"
+        ink = {"valid": "ok", "running": "accent", "invalid": "warn", "aborted": "dim"}.get(level.state, "")
+        lines.append(
+            (
+                (f"{sign} {level.value:>5g} ", ""),
+                (f"{level.state:<8}", ink),
+                (_level_numbers(snapshot, level), ""),
+                (f"  {'; '.join(level.notes)}" if level.notes else "", "dim"),
+            )
+        )
+    return lines
+
+
+def _level_numbers(snapshot: Snapshot, level: LevelRecord) -> str:
+    objective = snapshot.facts.objective
+    shown = [("ttft", "p99", "TTFT p99"), ("itl", "p50", "ITL p50"), ("tpot", "p99", "TPOT p99")]
+    parts = []
+    score = metric_value(level.result, objective.metric, objective.stat)
+    if score is not None:
+        parts.append(f"{number(score)} {objective.unit}".rstrip())
+    for metric, stat, label in shown:
+        value = metric_value(level.result, metric, stat)
+        if value is not None and (metric, stat) != (objective.metric, objective.stat):
+            parts.append(f"{label} {number(value)} ms")
+    return "  ".join(parts)
+
+
+def _param_lines(snapshot: Snapshot, trial: Trial) -> list[Line]:
+    base = baseline_params(snapshot)
+    lines: list[Line] = []
+    for name, value in trial.params.items():
+        changed = name not in base or base[name] != value
+        pieces = [(f"{clean_line(name)} ", "" if changed else "dim"), (clean_line(value_text(value)), _ink(changed))]
+        if changed and name in base:
+            pieces.append((f"  baseline {clean_line(value_text(base[name]))}", "dim"))
+        effective = trial.effective.get(name, value)
+        if effective != value:
+            pieces.append((f"  the server took {clean_line(value_text(effective))}", "warn"))
+        lines.append(tuple(pieces))
+    lines.sort(key=lambda line: line[0][1] == "dim")
+    return lines + _extra_lines(trial.effective, trial.params)
+
+
+def _extra_lines(effective: Mapping[str, object], params: Params) -> list[Line]:
+    return [
+        ((f"{clean_line(name)} ", "dim"), (clean_line(value_text(value)), "dim"), ("  read back", "dim"))
+        for name, value in effective.items()
+        if name not in params
+    ]
+
+
+def _ink(changed: bool) -> str:
+    return "accent" if changed else "dim"
