@@ -1,0 +1,1 @@
+"""Proof on a real GPU with a server nobody here wrote (vLLM)."""
