@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from sessions.records import Metrics, Params
     from sessions.requests import RequestTable
 
 _FOREVER = (1 << 63) - 1
@@ -104,8 +105,8 @@ class SessionReader:
         rows = self._rows(
             "SELECT pid, host, state, text, started_ns, heartbeat_ns, heartbeat_utc_ns FROM worker WHERE id = 1"
         )
-        for row in rows:
-            return WorkerStatus(*row)
+        for pid, host, state, text, started_ns, heartbeat_ns, heartbeat_utc_ns in rows:
+            return WorkerStatus(pid, _word(host), _word(state), _word(text), started_ns, heartbeat_ns, heartbeat_utc_ns)
         return None
 
     def sources(self, kind: str | None = None) -> tuple[Source, ...]:
@@ -175,7 +176,17 @@ class SessionReader:
             "SELECT id, t_ns, kind, trial, text, data FROM event WHERE t_ns >= ? AND t_ns <= ? ORDER BY id",
             (start_ns, end_ns),
         )
-        return tuple(Event(row[0], row[1], row[2], row[3], clean_line(row[4]), _json(row[5])) for row in rows)
+        return tuple(
+            Event(
+                row[0],
+                row[1],
+                _word(row[2]),
+                row[3],
+                _word(row[4]),
+                _table(row[5], (bool, int, float, str, dict, list)),
+            )
+            for row in rows
+        )
 
     def logs(self, at_ns: int = _FOREVER, *, after_id: int = 0, limit: int = 1000) -> tuple[LogLine, ...]:
         """The newest log lines up to a moment with an id above `after_id`, oldest first, at most `limit`."""
@@ -185,12 +196,22 @@ class SessionReader:
                 (after_id, at_ns, limit),
             )
         )
-        return tuple(LogLine(row[0], row[1], row[2], row[3], clean_line(row[4])) for row in reversed(rows))
+        return tuple(LogLine(row[0], row[1], _word(row[2]), _word(row[3]), _word(row[4])) for row in reversed(rows))
 
     def commands(self) -> tuple[Command, ...]:
         """Everything operators asked, oldest first."""
         rows = self._rows("SELECT id, utc_ns, kind, args, state, reply FROM command ORDER BY id")
-        return tuple(Command(row[0], row[1], row[2], _json(row[3]), row[4], clean_line(row[5])) for row in rows)
+        return tuple(
+            Command(
+                row[0],
+                row[1],
+                _word(row[2]),
+                _table(row[3], (bool, int, float, str, dict)),
+                _word(row[4]),
+                _word(row[5]),
+            )
+            for row in rows
+        )
 
     def requests(self, level: int) -> RequestTable:
         """All requests of a level, with their token arrivals.
@@ -221,24 +242,54 @@ class SessionReader:
         return next(self._rows(query, parameters))
 
 
+def _number(value: Any) -> float | None:
+    """A stored number, or None for anything else: a stranger's file may hold anything anywhere."""
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _word(value: Any) -> str:
+    return clean_line(str(value))
+
+
+def _table(text: Any, kinds: type | tuple[type, ...]) -> dict[str, Any]:
+    """A stored JSON object, without values of other kinds."""
+    told = _json(text)
+    if not isinstance(told, dict):
+        return {}
+    return {_word(key): value for key, value in told.items() if value is None or isinstance(value, kinds)}
+
+
+def _params(text: Any) -> Params:
+    told = _table(text, (bool, int, float, str))
+    return {name: clean_line(value) if isinstance(value, str) else value for name, value in told.items()}
+
+
+def _metrics(text: Any) -> Metrics:
+    return {
+        name: {_word(stat): float(value) for stat, value in stats.items() if isinstance(value, int | float)}
+        for name, stats in _table(text, dict).items()
+        if stats is not None
+    }
+
+
 def _trial(row: tuple[Any, ...], at_ns: int) -> Trial:
     number, kind, state, params, start_ns, end_ns, effective, launch, ready_s, score, feasible, result, failure = row
     over = end_ns is not None and end_ns <= at_ns
     told = _json(failure) if over and failure else None
     return Trial(
         number=number,
-        kind=kind,
-        state=state if over else RUNNING,
-        params=_json(params),
+        kind=_word(kind),
+        state=_word(state) if over else RUNNING,
+        params=_params(params),
         start_ns=start_ns,
         end_ns=end_ns if over else None,
-        effective=_json(effective),
-        launch=_json(launch),
-        ready_s=ready_s,
-        score=score if over else None,
+        effective=_params(effective),
+        launch=_table(launch, (str, list, dict)),
+        ready_s=_number(ready_s),
+        score=_number(score) if over else None,
         feasible=None if feasible is None or not over else bool(feasible),
-        result=_json(result) if over else {},
-        failure=None if told is None else _failure(told),
+        result=_metrics(result) if over else {},
+        failure=_failure(told) if isinstance(told, dict) else None,
     )
 
 
@@ -258,21 +309,26 @@ def _level(row: tuple[Any, ...], at_ns: int) -> LevelRecord:
     return LevelRecord(
         id=identity,
         trial=trial,
-        kind=kind,
-        value=value,
-        state=state if over else RUNNING,
+        kind=_word(kind),
+        value=_number(value) or 0.0,
+        state=_word(state) if over else RUNNING,
         start_ns=start_ns,
         end_ns=end_ns if over else None,
         window_ns=window if over else None,
-        result=_json(result) if over else {},
-        notes=tuple(clean_line(str(note)) for note in _json(notes)) if over else (),
+        result=_metrics(result) if over else {},
+        notes=_notes(notes) if over else (),
     )
 
 
-def _json(text: str) -> Any:
+def _notes(text: Any) -> tuple[str, ...]:
+    told = _json(text)
+    return tuple(_word(note) for note in told) if isinstance(told, list) else ()
+
+
+def _json(text: Any) -> Any:
     try:
         return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+    except (orjson.JSONDecodeError, TypeError) as error:
         raise DamagedData(f"the session holds text that is not JSON: {error}") from error
 
 

@@ -208,13 +208,12 @@ def open_read_only(path: Path) -> sqlite3.Connection:
         raise NotASession(f"{path}: no such session file")
     quoted = path.resolve().as_uri()
     try:
-        connection = _connect(f"{quoted}?mode=ro")
-        check(connection, path)
-    except sqlite3.OperationalError:
-        # A WAL file on a read-only disk cannot make its index: read what the main file holds.
-        connection = _connect(f"{quoted}?mode=ro&immutable=1")
-        check(connection, path)
-    return connection
+        return _checked(f"{quoted}?mode=ro", path)
+    except NotASession:
+        # On a read-only disk SQLite cannot make the index of a WAL: read what the main file holds.
+        if os.access(path.parent, os.W_OK):
+            raise
+        return _checked(f"{quoted}?mode=ro&immutable=1", path)
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
@@ -238,8 +237,27 @@ def open_writer(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _connect(uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute("PRAGMA trusted_schema = OFF")
+def _checked(uri: str, path: Path) -> sqlite3.Connection:
+    """Open for reading, and make sure that it is a session.
+
+    Raises:
+        NotASession: If it is another kind of file, or cannot be read.
+        NewerSession: If a newer trtune wrote it.
+    """
+    try:
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.Error as error:
+        raise NotASession(f"{path} cannot be opened ({error})") from error
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("PRAGMA trusted_schema = OFF")
+        check(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise NotASession(f"{path} is not a trtune session ({error})") from error
+    except BaseException:
+        connection.close()
+        raise
     return connection

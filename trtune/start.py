@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from engines.registry import get_engine
+from sessions.metrics import METRICS
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder, is_written
 from trtune import __version__
@@ -123,6 +124,7 @@ def _facts(plan: Plan, engine: Engine, knobs: list[dict[str, Any]]) -> dict[str,
             "metric": wish.metric,
             "stat": wish.stat,
             "direction": wish.direction,
+            "unit": METRICS[wish.metric].unit,
             "slos": [
                 {"metric": slo.metric, "stat": slo.stat, "op": slo.op, "value": slo.value, "label": str(slo)}
                 for slo in wish.parsed_slos()

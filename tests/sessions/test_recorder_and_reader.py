@@ -245,3 +245,52 @@ def test_a_viewer_cannot_change_a_session(path: Path) -> None:
 
     with SessionReader(path) as reader, pytest.raises(SessionError):
         list(reader._rows("DELETE FROM meta"))
+
+
+HOSTILE_CHANGES = (
+    "UPDATE trial SET params = '[1, 2]', result = '{\"ttft\": 3}', score = 'high', launch = '7'",
+    "UPDATE trial SET kind = char(27) || '[2Jx', state = char(27) || ']0;t' || char(7)",
+    "UPDATE trial SET failure = '[]', effective = '{\"a\": {\"b\": 1}}'",
+    "UPDATE level SET result = '{\"ttft\": {\"p50\": \"fast\"}}', notes = '{}', value = 'many'",
+    "UPDATE event SET data = '3'",
+    "UPDATE worker SET text = char(27) || '[31mred', state = 'x'",
+)
+
+
+@pytest.mark.parametrize("change", HOSTILE_CHANGES)
+def test_values_of_the_wrong_kind_are_left_out_and_nothing_escapes(path: Path, change: str) -> None:
+    recorder = Recorder.create(path, {})
+    recorder.set_worker("running", "x")
+    number = recorder.start_trial("search", {"a": 1})
+    level = recorder.start_level(number, "concurrency", 2)
+    recorder.end_level(level, "valid", result={"ttft": {"p50": 1.0}})
+    recorder.end_trial(number, "complete", score=1.0, feasible=True)
+    recorder.event("mark", "here")
+    recorder.close()
+    connection = sqlite3.connect(path)
+    connection.execute(change)
+    connection.commit()
+    connection.close()
+
+    with SessionReader(path) as reader:
+        (trial,) = reader.trials()
+        (record,) = reader.levels()
+        shown = repr((trial, record, reader.events(), reader.worker(), reader.commands()))
+
+    assert "\\x1b" not in shown
+    assert isinstance(trial.params, dict)
+    assert trial.score is None or isinstance(trial.score, float)
+    assert all(isinstance(value, float) for stats in record.result.values() for value in stats.values())
+
+
+def test_a_value_that_is_no_json_is_called_damaged(path: Path) -> None:
+    recorder = Recorder.create(path, {})
+    recorder.start_trial("search", {})
+    recorder.close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE trial SET params = 'not json'")
+    connection.commit()
+    connection.close()
+
+    with SessionReader(path) as reader, pytest.raises(SessionError, match="not JSON"):
+        reader.trials()

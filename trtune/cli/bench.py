@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     if args.compat:
         from trtune.compat import write_aiperf
 
-        write_aiperf(path, args.artifacts)
+        for folder in write_aiperf(path, args.artifacts):
+            print(f"AIPerf's files: {folder}", file=sys.stderr)
     return status
 
 
