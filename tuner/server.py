@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ USUAL_VOCABULARY = 32_000
 """Token ids below it exist in the vocabularies of nearly all models."""
 
 _FREE_PORT = "{free_port}"
+_PYTHON = "{python}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +42,16 @@ class Places:
 
     Attributes:
         work_dir: Folder for configuration files and logs of the starts.
-        spare_port: Stands for `{free_port}` in the plan: the simulated engine serves its pretend GPUs there.
+        spare_port: Stands for `{free_port}` in the plan: the simulated engine serves its pretend GPUs there. `{python}` is
+            the Python that runs trtune.
     """
 
     work_dir: Path
     spare_port: int
 
     def fill(self, text: str) -> str:
-        """A text of the plan with the port in place."""
-        return text.replace(_FREE_PORT, str(self.spare_port))
+        """A text of the plan with the port and this Python in place."""
+        return text.replace(_FREE_PORT, str(self.spare_port)).replace(_PYTHON, sys.executable)
 
 
 def launcher_for(plan: EnginePlan) -> Launcher:
@@ -77,7 +80,7 @@ def launch_spec(
             host=plan.host,
             port=free_port(plan.host),
             work_dir=work_dir,
-            command=plan.command,
+            command=tuple(places.fill(word) for word in plan.command),
             arguments=tuple(places.fill(word) for word in plan.arguments),
             environment=plan.environment,
         )
@@ -89,7 +92,7 @@ def shown_launch(spec: LaunchSpec, places: Places) -> dict[str, object]:
     work_dir = str(places.work_dir)
     hidden = {name: "(hidden)" if is_secret_name(name) else value for name, value in spec.environment.items()}
     return {
-        "argv": [word.replace(work_dir, "WORK") for word in spec.argv],
+        "argv": [word.replace(work_dir, "WORK").replace(sys.executable, "python") for word in spec.argv],
         "url": spec.url,
         "environment": hidden,
         "files": {path.name: text for path, text in spec.files.items()},
