@@ -13,12 +13,16 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
+from engines.errors import BadConfiguration
+
 if TYPE_CHECKING:
     import re
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import aiohttp
+
+    from engines.launch.container import Container
 
 Value = bool | int | float | str | None
 """Value of a knob. None stands for «left to the server»."""
@@ -139,6 +143,7 @@ class LaunchRequest:
         arguments: Further words for the server's command line, from the plan.
         environment: Further environment variables, from the plan.
         work_dir: Folder of this start: for configuration files and logs.
+        container: Container to start it in; None starts a process.
     """
 
     model: str
@@ -149,6 +154,7 @@ class LaunchRequest:
     command: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    container: Container | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,9 @@ class LaunchSpec:
         files: Files to write before the start: path to text.
         ready_path: Path that answers 200 once the server is ready.
         failures: Log lines that mean a failure.
+        inherit: Names of variables whose values the launcher takes from its own environment. Secrets such as
+            `NGC_API_KEY` go this way only: the specification is recorded, their values never are.
+        container: Container to start it in, for launchers that start containers.
     """
 
     argv: tuple[str, ...]
@@ -170,6 +179,8 @@ class LaunchSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[Path, str] = field(default_factory=dict)
     failures: tuple[FailureRule, ...] = ()
+    inherit: tuple[str, ...] = ()
+    container: Container | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +252,9 @@ class Engine(ABC):
         name: Name in plans and on the command line.
         title: Name as its makers write it.
         program: Program that starts it.
-        request_api: Which OpenAI-style endpoint the load goes to.
+        request_api: Which endpoint the load goes to: one of the OpenAI API's, or Triton's `generate_stream`.
         token_prompts: Whether prompts may be sent as token ids.
+        max_tokens_field: What the server calls the length limit of a request.
         continuous_usage: Whether `stream_options` takes `continuous_usage_stats`.
         health_path: Path that answers 200 while the server is well.
     """
@@ -250,8 +262,9 @@ class Engine(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     program: ClassVar[str]
-    request_api: ClassVar[Literal["completions", "chat"]] = "completions"
+    request_api: ClassVar[Literal["completions", "chat", "triton"]] = "completions"
     token_prompts: ClassVar[bool] = True
+    max_tokens_field: ClassVar[str] = "max_tokens"
     continuous_usage: ClassVar[bool] = False
     health_path: ClassVar[str] = "/health"
 
@@ -278,6 +291,24 @@ class Engine(ABC):
         Raises:
             Unreachable: If nobody answers.
         """
+
+    async def reload(self, http: aiohttp.ClientSession, url: str, params: Mapping[str, Value]) -> None:
+        """Put settings in force in the running server, without a new process; for knobs whose cost is `reload`.
+
+        Returns when the server is ready with exactly these settings; those left out keep the value they were started
+        with.
+
+        Args:
+            http: Client.
+            url: Base URL of the server.
+            params: Knob values.
+
+        Raises:
+            BadConfiguration: If the server cannot do that, or a setting is unknown or out of its domain.
+            StartFailed: If the server does not start with these settings; it then serves the former ones again.
+            Unreachable: If nobody answers.
+        """
+        raise BadConfiguration(f"{self.title} takes new settings only at its start")
 
     def available(self) -> tuple[bool, str]:
         """Whether this host can start such a server, and in words what there is or what to install."""

@@ -44,7 +44,7 @@ class OpenAi(Engine):
     name: ClassVar[str] = "openai"
     title: ClassVar[str] = "OpenAI-compatible server"
     program: ClassVar[str] = ""
-    request_api: ClassVar[Literal["completions", "chat"]] = "chat"
+    request_api: ClassVar[Literal["completions", "chat", "triton"]] = "chat"
     token_prompts: ClassVar[bool] = False
     health_path: ClassVar[str] = "/v1/models"
 

@@ -1,7 +1,10 @@
 """Log lines by engine with the failure they mean.
 
 Those of llama.cpp were provoked on the server of the wheel xllamacpp 2026.10.11549; those of TensorRT-LLM follow the
-texts in its sources (py_executor_creator.py, serve.py, proxy.py) and pydantic's and click's own.
+texts in its sources (py_executor_creator.py, serve.py, proxy.py) and pydantic's and click's own. Those of vLLM are
+captured from 0.24.0 (KV memory, context length, world size, flag, core) or texts of its sources; those of SGLang, LMDeploy
+and TGI are from their issue trackers and sources; NIM's own are guesses at
+its wording (no container of it was run).
 """
 
 from __future__ import annotations
@@ -65,7 +68,131 @@ LLAMACPP_LINES = (
     ("ggml.c:99: GGML_ASSERT(a->ne[0] == b->ne[0]) failed", "crashed"),
 )
 
+PYTHON_SERVER_LINES = (
+    ("api_server.py: error: unrecognized arguments: --no-such-flag", "bad_config"),
+    ("api_server.py: error: argument --max-batch: invalid int value: 'many'", "bad_config"),
+    ("RuntimeError: No CUDA GPUs are available", "no_gpu"),
+    ("ERROR: [Errno 98] error while attempting to bind on address ('127.0.0.1', 8000)", "port_in_use"),
+    ("huggingface_hub.errors.RepositoryNotFoundError: 404 Client Error", "bad_model"),
+    ("RuntimeError: CUDA error: no kernel image is available for execution on the device", "unsupported"),
+    ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", "out_of_memory"),
+    ("RuntimeError: NCCL error: unhandled system error", "nccl"),
+    ("Bus error (core dumped)", "shared_memory"),
+)
+PYTHON_SERVERS = ("vllm", "sglang", "lmdeploy", "tgi", "nim")
+
+VLLM_LINES = (
+    (
+        "(EngineCore pid=1115) ValueError: No available memory for the cache blocks. Try increasing"
+        " `gpu_memory_utilization` when initializing the engine",
+        "out_of_memory",
+    ),
+    (
+        "ValueError: To serve at least one request with the models's max seq len (131072), (16.00 GiB KV cache is needed,"
+        " which is larger than the available KV cache memory (3.94 GiB).",
+        "kv_too_small",
+    ),
+    (
+        "ValueError: Free memory on device cuda:0 (3.1/139.7 GiB) on startup is less than desired GPU memory utilization"
+        " (0.92, 128.5 GiB).",
+        "gpu_busy",
+    ),
+    (
+        "RuntimeError: CUDA out of memory occurred when warming up sampler with 1024 dummy requests.",
+        "out_of_memory",
+    ),
+    (
+        "  Value error, User-specified max_model_len (10000000) is greater than the derived max_model_len"
+        " (max_position_embeddings=32768.0 or model_max_length=None in model's config.json).",
+        "bad_config",
+    ),
+    (
+        "  Value error, World size (4) is larger than the number of available GPUs (1) in this node.",
+        "bad_config",
+    ),
+    (
+        "  Value error, Total number of attention heads (32) must be divisible by tensor parallel size (3).",
+        "bad_config",
+    ),
+    ("  Value error, max_num_batched_tokens (2048) is smaller than max_model_len (8192).", "bad_config"),
+    (
+        "  Value error, max_num_batched_tokens (64) must be greater than or equal to max_num_seqs (256).",
+        "bad_config",
+    ),
+    (
+        "  Value error, The quantization method fp8 is not supported for the current GPU. Minimum capability: 89.",
+        "unsupported",
+    ),
+    ("importlib.metadata.PackageNotFoundError: No package metadata was found for vllm", "missing_program"),
+    ("pydantic_core._pydantic_core.ValidationError: 1 validation error for ParallelConfig", "bad_config"),
+    ("RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}", "worker_died"),
+    ("ERROR 11-21 00:16:29 [core.py:1231] EngineCore encountered a fatal error.", "died"),
+)
+
+SGLANG_LINES = (
+    (
+        "RuntimeError: Not enough memory. Please try to increase --mem-fraction-static. Current value: 0.2",
+        "out_of_memory",
+    ),
+    ("Exception: Capture cuda graph failed: CUDA out of memory.", "out_of_memory"),
+    (
+        "ValueError: The memory capacity is unbalanced. Some GPUs may be occupied by other processes.",
+        "gpu_busy",
+    ),
+    ("[2025-12-11 10:34:03] Scheduler hit an exception: Traceback (most recent call last):", "worker_died"),
+)
+
+LMDEPLOY_LINES = (
+    (
+        "RuntimeError: [TM][ERROR] CUDA runtime error: out of memory lmdeploy/src/turbomind/utils/memory_utils.cu:32",
+        "out_of_memory",
+    ),
+    ("RuntimeError: No enough gpu memory for runtime.", "kv_too_small"),
+)
+
+NIM_LINES = (
+    ("ERROR: No compatible profiles found for the detected GPUs", "no_profile"),
+    ("PermissionError: [Errno 13] Permission denied: '/opt/nim/.cache/huggingface'", "cache_not_writable"),
+    ("Authentication error: check your NGC credentials", "unauthorised"),
+    ("OSError: [Errno 28] No space left on device: '/opt/nim/.cache/model.safetensors'", "disk_full"),
+)
+
+TGI_LINES = (
+    (
+        'Error: Warmup(Generation("Not enough memory to handle 4096 prefill tokens. You need to decrease'
+        ' `--max-batch-prefill-tokens`"))',
+        "out_of_memory",
+    ),
+    ('Error: ArgumentValidation("`max_input_tokens` must be < `max_total_tokens`")', "bad_config"),
+    ("error: unexpected argument '--max-batch-tokens' found", "bad_config"),
+    ('Error: NotEnoughCUDADevices("`sharded` is true but only found 1 CUDA devices")', "bad_config"),
+    ("ERROR text_generation_launcher: Shard 0 failed to start", "worker_died"),
+)
+
+TRITON_LINES = (
+    ("/opt/tritonserver/bin/tritonserver: unrecognized option '--no-such-flag'", "bad_config"),
+    ("failed to load 'nope', failed to poll from model repository", "bad_model"),
+    (
+        "load failed for model 'tensorrt_llm': version 1 is at UNAVAILABLE state: Internal: KeyError: 'model'",
+        "bad_config",
+    ),
+)
+
+TRITON_ENGINE_LINES = (
+    ("RuntimeError: Executor creation failed due to insufficient GPU memory.", "out_of_memory"),
+    ("[TensorRT-LLM][ERROR] Could not find engine: /engines/llama", "bad_config"),
+)
+
 FAILURE_LINES = (
+    *(("triton", line, kind) for line, kind in (*TRTLLM_LINES, *TRITON_LINES)),
+    *(("triton_engines", line, kind) for line, kind in (*TRITON_ENGINE_LINES, *TRITON_LINES)),
+    *(("triton_vllm", line, kind) for line, kind in (*PYTHON_SERVER_LINES, *VLLM_LINES, *TRITON_LINES)),
+    *((name, line, kind) for name in PYTHON_SERVERS for line, kind in PYTHON_SERVER_LINES),
+    *(("vllm", line, kind) for line, kind in VLLM_LINES),
+    *(("sglang", line, kind) for line, kind in SGLANG_LINES),
+    *(("lmdeploy", line, kind) for line, kind in LMDEPLOY_LINES),
+    *(("tgi", line, kind) for line, kind in TGI_LINES),
+    *(("nim", line, kind) for line, kind in (*NIM_LINES, *VLLM_LINES)),
     *(("trtllm", line, kind) for line, kind in TRTLLM_LINES),
     *(("llamacpp", line, kind) for line, kind in LLAMACPP_LINES),
 )

@@ -10,12 +10,16 @@ import yaml
 
 from engines.base import Engine, LaunchRequest
 from engines.errors import BadConfiguration
+from engines.launch.container import Container
 from engines.registry import engine_names, get_engine
 
 from .failure_lines import FAILURE_LINES
 
 NAMES = engine_names()
 STARTED = tuple(name for name in NAMES if get_engine(name).program)
+WITHOUT_CONTAINERS = frozenset({"llamacpp", "trtllm"})
+"""Engines whose own modules give a launcher no container yet."""
+
 CONCURRENCIES = (1.0, 7.5, 64.0, 5000.0)
 
 
@@ -34,7 +38,7 @@ def started(request: pytest.FixtureRequest) -> Engine:
 
 
 def test_the_engines_of_the_first_release_are_there() -> None:
-    assert {"llamacpp", "openai", "trtllm"} <= set(NAMES)
+    assert {"llamacpp", "lmdeploy", "nim", "openai", "sglang", "tgi", "trtllm", "vllm"} <= set(NAMES)
 
 
 def test_an_unknown_engine_is_refused_with_those_there_are() -> None:
@@ -100,8 +104,9 @@ def test_starting_points_can_be_started(engine: Engine) -> None:
 def test_the_baseline_can_be_started(started: Engine) -> None:
     spec = started.launch(request())
 
-    assert "org/model" in spec.argv
-    assert "8123" in spec.argv
+    said = (*spec.argv, *spec.environment.values())
+    assert "org/model" in said
+    assert "8123" in said
     assert spec.url == "http://127.0.0.1:8123"
     assert spec.ready_path.startswith("/")
     assert spec.failures
@@ -112,6 +117,25 @@ def test_all_defaults_given_explicitly_can_be_started(started: Engine) -> None:
 
     for text in spec.files.values():
         assert isinstance(yaml.safe_load(text), dict)
+
+
+def test_the_container_of_a_request_is_in_the_specification(started: Engine) -> None:
+    container = Container("server:1", network="bridge")
+
+    spec = started.launch(LaunchRequest("org/model", {}, "127.0.0.1", 8123, Path("work"), container=container))
+
+    if started.name not in WITHOUT_CONTAINERS:
+        assert spec.container is not None
+        assert spec.container.image == "server:1"
+        assert "8000" in (*spec.argv, *spec.environment.values())
+        assert spec.url == "http://127.0.0.1:8123"
+
+
+def test_no_specification_holds_a_secret(started: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NGC_API_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, "hunter2")
+
+    assert "hunter2" not in repr(started.launch(request()))
 
 
 def test_an_unknown_setting_is_refused_in_one_line(started: Engine) -> None:
@@ -126,7 +150,7 @@ def test_words_of_the_plan_are_never_a_shell_line(started: Engine) -> None:
 
     spec = started.launch(LaunchRequest(model, {}, "127.0.0.1", 8123, Path("work")))
 
-    assert model in spec.argv
+    assert model in (*spec.argv, *spec.environment.values())
 
 
 @pytest.mark.parametrize(("name", "line", "kind"), FAILURE_LINES)

@@ -1,0 +1,151 @@
+"""LMDeploy's server (contract others 4)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from engines._flags import check_arguments, flag_words
+from engines._http import get
+from engines._knobs import check_params
+from engines._lmdeploy_tables import BATCH_SIZES, FAILURES, KNOBS
+from engines._models_page import first_model
+from engines._page_metrics import PageMetrics, RecentRatio, known
+from engines._prometheus import Page, parse_page
+from engines.base import Engine, EngineSample, LaunchSpec, ServerInfo
+from engines.errors import EngineError
+from engines.launch.container import listen_address
+from engines.launch.ports import local_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import aiohttp
+
+    from engines.base import Knob, LaunchRequest, MetricsSource, Value
+
+PREFIX = "lmdeploy:"
+OWN_OPTIONS = frozenset({"--server-name", "--server-port", "--disable-metrics"})
+SETTINGS_SERIES = "lmdeploy:backend_config_info"
+
+
+class LmDeploy(Engine):
+    """LMDeploy. Prompts go as text: whether token arrays are taken has not been verified."""
+
+    name: ClassVar[str] = "lmdeploy"
+    title: ClassVar[str] = "LMDeploy"
+    program: ClassVar[str] = "lmdeploy"
+    token_prompts: ClassVar[bool] = False
+
+    def knobs(self, version: str = "") -> tuple[Knob, ...]:
+        """The knobs, as spelled in 0.18."""
+        return KNOBS
+
+    def launch(self, request: LaunchRequest) -> LaunchSpec:
+        """The command line; there are no files.
+
+        Raises:
+            BadConfiguration: If a setting is unknown or out of its domain, or an argument says what a setting says.
+        """
+        check_params(self.title, KNOBS, request.params)
+        check_arguments(request.arguments, request.params, OWN_OPTIONS, {})
+        host, port = listen_address(request)
+        command = (*(request.command or (self.program,)), "serve", "api_server", request.model)
+        words = (*command, "--server-name", host, "--server-port", str(port))
+        return LaunchSpec(
+            argv=(*words, *flag_words(KNOBS, request.params), *request.arguments),
+            url=local_url(request.host, request.port),
+            ready_path=self.health_path,
+            environment=dict(request.environment),
+            failures=FAILURES,
+            inherit=("HF_TOKEN",),
+            container=request.container,
+        )
+
+    def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
+        """Reads `/metrics`."""
+        hint = "is it LMDeploy, and runs it without --disable-metrics?"
+        return PageMetrics(http, f"{url}/metrics", LmDeployReader().read, hint, self.title)
+
+    async def inspect(self, http: aiohttp.ClientSession, url: str) -> ServerInfo:
+        """Model from `/v1/models`, settings from the labels of `lmdeploy:backend_config_info`.
+
+        Raises:
+            Unreachable: If nobody answers.
+            EngineError: If it is no LMDeploy server.
+        """
+        card = await first_model(http, url)
+        answer = await get(http, f"{url}/metrics")
+        page = parse_page(answer.text(), answer.url) if answer.status == 200 else Page()
+        if card.owner != self.name and not any(name.startswith(PREFIX) for name in page.series):
+            raise EngineError(f"{url} is not an LMDeploy server: neither its models nor its metrics are LMDeploy's")
+        return ServerInfo("", card.name, settings_of_page(page))
+
+    def starting_points(self, concurrency: float) -> tuple[dict[str, Value], ...]:
+        """More memory for the KV cache, a batch fitted to the load, prompts in larger or smaller pieces."""
+        batch = next((size for size in BATCH_SIZES if size >= max(concurrency, 32.0)), BATCH_SIZES[-1])
+        return (
+            {"cache-max-entry-count": 0.9, "max-batch-size": batch},
+            {"cache-max-entry-count": 0.9, "max-prefill-token-num": 16384},
+            {"max-prefill-token-num": 4096},
+        )
+
+    def conflicts(self, params: Mapping[str, Value]) -> str | None:
+        """What has no effect next to another setting."""
+        if params.get("backend") == "pytorch" and params.get("num-tokens-per-iter"):
+            return "num-tokens-per-iter is a setting of the turbomind backend"
+        return None
+
+
+class LmDeployReader:
+    """LMDeploy's Prometheus page as engine samples (contract others 4)."""
+
+    def __init__(self) -> None:
+        self._queue_s = RecentRatio()
+
+    def read(self, page: Page) -> EngineSample:
+        """The sample of a page; the size of the KV cache is not told."""
+        return EngineSample(
+            running=known(page.total("lmdeploy:num_requests_running")),
+            waiting=known(page.total("lmdeploy:num_requests_waiting")),
+            kv_used_ratio=known(page.largest("lmdeploy:gpu_cache_usage_perc")),
+            kv_hit_ratio=known(page.largest("lmdeploy:prefix_cache_hit_rate")),
+            queue_ms=1000.0
+            * self._queue_s.update(
+                page.total("lmdeploy:request_queue_time_seconds_sum"),
+                page.total("lmdeploy:request_queue_time_seconds_count"),
+            ),
+            prompt_tokens_total=page.total("lmdeploy:prompt_tokens_total"),
+            output_tokens_total=page.total("lmdeploy:generation_tokens_total"),
+            requests_total=page.total("lmdeploy:request_success_total"),
+            iterations_total=page.total("lmdeploy:iteration_tokens_total_count"),
+        )
+
+
+def settings_of_page(page: Page) -> dict[str, Value]:
+    """Settings in force from the labels of the configuration series; what the knob would not take is left out."""
+    labels = page.labels(SETTINGS_SERIES)
+    found: dict[str, Value] = {}
+    for knob in KNOBS:
+        text = labels.get(knob.name.replace("-", "_"), "")
+        value = _read(knob, text)
+        if value is not None and knob.allows(value):
+            found[knob.name] = value
+    return found
+
+
+def _read(knob: Knob, text: str) -> Value:
+    """A label in the knob's type, or None."""
+    if knob.kind == "bool":
+        return {"true": True, "false": False}.get(text.lower())
+    try:
+        if knob.kind == "float":
+            return float(text)
+        if knob.kind == "int" or isinstance(knob.default, int):
+            return int(text)
+    except ValueError:
+        return None
+    return text or None
+
+
+ENGINE = LmDeploy()
+"""What `engines.registry` finds."""

@@ -1,0 +1,227 @@
+"""NVIDIA NIM for LLMs (contract nim): 1.x with settings in variables, 2.x and 3.x with flags of the engine inside."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from engines import vllm
+from engines._flags import check_arguments, flag_words
+from engines._http import get, get_json_or_none
+from engines._knobs import check_params, plain
+from engines._models_page import first_model
+from engines._nim_metrics import NimReader, line_of_page
+from engines._nim_profiles import PROFILE_NAME, NimProfile, parse_profiles, profile_knob
+from engines._nim_tables import FACTS, PHASES, PROFILE, Line, line_of
+from engines._page_metrics import PageMetrics
+from engines._prometheus import Page, parse_page
+from engines.base import Engine, LaunchSpec, ServerInfo
+from engines.errors import BadConfiguration, EngineError
+from engines.launch.container import listen_address
+from engines.launch.ports import local_url
+from engines.sglang import ENGINE as SGLANG
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import aiohttp
+
+    from engines.base import Knob, LaunchRequest, MetricsSource, Value
+    from engines.launch.container import Container
+    from engines.launch.phases import PhaseRule
+
+__all__ = ["ENGINE", "Line", "Nim", "NimProfile", "line_of", "parse_profiles", "profile_knob"]
+
+SECRETS = ("NGC_API_KEY", "HF_TOKEN")
+PROXIES = ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
+SHM_SIZE_BYTES = 16 * 2**30
+OLD_COMMANDS = ("nim-run", "start_server.sh")
+OWN_OPTIONS = frozenset({"--host", "--port", "--model"})
+OTHER_LINE_HINT = {Line.V1: "1.x takes NIM_* variables", Line.VLLM: "2.x takes vLLM's flags",
+                   Line.SGLANG: "2.x with SGLang takes SGLang's flags"}  # fmt: skip
+_SELECTED = re.compile(r"[Ss]elected profile\W+([0-9a-f]{64})")
+
+
+class Nim(Engine):
+    """NIM for LLMs. No setting changes while it runs: every change is a new container."""
+
+    name: ClassVar[str] = "nim"
+    title: ClassVar[str] = "NVIDIA NIM"
+    program: ClassVar[str] = "nim-serve"
+    health_path: ClassVar[str] = "/v1/health/ready"
+    startup_phases: ClassVar[tuple[PhaseRule, ...]] = PHASES
+
+    def knobs(self, version: str = "") -> tuple[Knob, ...]:
+        """The knobs of a version, or of an image by its tag; those of 2.x with vLLM when neither tells the line."""
+        return FACTS[line_of(version)].knobs
+
+    def launch(self, request: LaunchRequest) -> LaunchSpec:
+        """The container's variables and command.
+
+        The keys of NGC and Hugging Face are named for the launcher to inherit and stand nowhere in the specification.
+
+        Raises:
+            BadConfiguration: If a setting is unknown to this line or out of its domain, if an argument says what a
+                setting says, or if the plan's environment holds a key.
+        """
+        line = _line_of_request(request)
+        self._check(line, request)
+        host_port = listen_address(request)[1]
+        port = {"NIM_SERVER_PORT": str(host_port), "NIM_HTTP_API_PORT": str(host_port)}
+        profile = request.params.get(PROFILE)
+        chosen = {PROFILE: str(profile)} if profile is not None else {}
+        settings = _variables(request.params) if line is Line.V1 else {}
+        return LaunchSpec(
+            argv=_command(line, request),
+            url=local_url(request.host, request.port),
+            ready_path=self.health_path,
+            environment={**_model(line, request.model), **port, **chosen, **settings, **request.environment},
+            failures=FACTS[line].failures,
+            inherit=(*SECRETS, *PROXIES),
+            container=_nim_container(request.container),
+        )
+
+    def dry_run(self, request: LaunchRequest) -> LaunchSpec:
+        """A command that resolves a configuration and ends without loading anything (contract nim 3.3); 2.x only.
+
+        Raises:
+            BadConfiguration: As `launch`, and on 1.x, which has no such command.
+        """
+        if _line_of_request(request) is Line.V1:
+            raise BadConfiguration("NIM 1.x cannot check a configuration without starting it; use an image of 2.x")
+        return self.launch(replace(request, arguments=("--dry-run", *request.arguments)))
+
+    def list_profiles(self, container: Container, model: str = "") -> LaunchSpec:
+        """A command that prints the image's profiles and ends; `parse_profiles` reads its output.
+
+        An image without a model of its own makes them for the model it is given.
+        """
+        line = line_of(container.image)
+        return LaunchSpec(
+            argv=("list-model-profiles",),
+            url="http://127.0.0.1:8000",
+            ready_path=self.health_path,
+            environment=_model(line, model),
+            failures=FACTS[line].failures,
+            inherit=(*SECRETS, *PROXIES),
+            container=_nim_container(container),
+        )
+
+    def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
+        """Reads `/v1/metrics`; `/metrics` is a 404 on later 1.x (contract nim 5.1)."""
+        return PageMetrics(http, f"{url}/v1/metrics", NimReader().read, "is it a NIM for LLMs?", self.title)
+
+    async def inspect(self, http: aiohttp.ClientSession, url: str) -> ServerInfo:
+        """Version, line, profile and what can be read back of the settings (contract nim 6.4 and 7.3).
+
+        Raises:
+            Unreachable: If nobody answers.
+            EngineError: If it is no NIM.
+        """
+        card = await first_model(http, url)
+        version = await get_json_or_none(http, f"{url}/v1/version")
+        metadata = await get_json_or_none(http, f"{url}/v1/metadata")
+        if not isinstance(version, dict) or not isinstance(metadata, dict):
+            raise EngineError(f"{url} is not a NIM: it has no /v1/version and /v1/metadata")
+        release = str(version.get("release") or metadata.get("version") or "")
+        answer = await get(http, f"{url}/v1/metrics")
+        page = parse_page(answer.text(), answer.url) if answer.status == 200 else Page()
+        line = line_of_page(page) or line_of(release)
+        effective = vllm.settings_of_page(page) if line is Line.VLLM else {}
+        if card.context_tokens and line is not Line.SGLANG:
+            effective["NIM_MAX_MODEL_LEN" if line is Line.V1 else "max-model-len"] = card.context_tokens
+        if isinstance(profile := metadata.get("selectedModelProfileId"), str) and PROFILE_NAME.fullmatch(profile):
+            effective[PROFILE] = profile
+        return ServerInfo(release, card.name, effective, (f"NIM {line.value}",))
+
+    def available(self) -> tuple[bool, str]:
+        """Whether this is a NIM's own container, or containers can be started from here."""
+        if shutil.which(self.program):
+            return True, f"this is a NIM container: {self.program} is here"
+        if importlib.util.find_spec("docker"):
+            return True, "containers can be started through Docker"
+        return False, "to start containers, run: pip install 'trtune[docker]'; a running NIM can be watched without it"
+
+    def effective_from_log(self, lines: Sequence[str]) -> dict[str, Value]:
+        """The profile that was chosen, and what the engine inside prints of its settings."""
+        effective = vllm.ENGINE.effective_from_log(lines)
+        for line in lines:
+            if match := _SELECTED.search(line):
+                effective[PROFILE] = match[1]
+        return effective
+
+    def starting_points(self, concurrency: float) -> tuple[dict[str, Value], ...]:
+        """Those of vLLM, for 2.x; 1.x is searched by profile and has none of its own."""
+        return vllm.ENGINE.starting_points(concurrency)
+
+    def conflicts(self, params: Mapping[str, Value]) -> str | None:
+        """Conflicts of the engine inside, and of the variables of 1.x."""
+        if params.get("NIM_ENABLE_KV_CACHE_HOST_OFFLOAD") and not params.get("NIM_ENABLE_KV_CACHE_REUSE"):
+            return "NIM_ENABLE_KV_CACHE_HOST_OFFLOAD needs NIM_ENABLE_KV_CACHE_REUSE"
+        if params.get("NIM_NUM_KV_CACHE_SEQ_LENS") and not params.get("NIM_RELAX_MEM_CONSTRAINTS"):
+            return "NIM_NUM_KV_CACHE_SEQ_LENS needs NIM_RELAX_MEM_CONSTRAINTS"
+        return vllm.find_conflict(params) or SGLANG.conflicts(params)
+
+    def _check(self, line: Line, request: LaunchRequest) -> None:
+        if held := [name for name in request.environment if name in SECRETS]:
+            raise BadConfiguration(
+                f"environment.{held[0]} is a key and the plan is recorded: export it in the shell, the container gets it"
+            )
+        if line is Line.V1 and request.arguments and not request.command:
+            raise BadConfiguration("NIM 1.x takes no arguments: words after the image replace its own command")
+        profile = request.params.get(PROFILE)
+        if profile is not None and not (isinstance(profile, str) and PROFILE_NAME.fullmatch(profile)):
+            raise BadConfiguration(f"{PROFILE} cannot be {profile!r}; list-model-profiles prints ids and names")
+        settings = {name: value for name, value in request.params.items() if name != PROFILE}
+        known = {knob.name for knob in FACTS[line].knobs}
+        for other, facts in FACTS.items():
+            foreign = settings.keys() & {knob.name for knob in facts.knobs} - known
+            if other is not line and foreign:
+                raise BadConfiguration(f"NIM {line.value} has no setting {min(foreign)!r}; {OTHER_LINE_HINT[line]}")
+        check_params(self.title, FACTS[line].knobs, settings)
+        aliases = vllm.ALIASES if line is Line.VLLM else {}
+        check_arguments(request.arguments, settings, OWN_OPTIONS, aliases)
+
+
+def _line_of_request(request: LaunchRequest) -> Line:
+    if request.container is not None:
+        return line_of(request.container.image)
+    old = any(word.endswith(OLD_COMMANDS) for word in request.command)
+    return Line.V1 if old else Line.VLLM
+
+
+def _command(line: Line, request: LaunchRequest) -> tuple[str, ...]:
+    """On 1.x the image's own command, on 2.x `nim-serve` with the engine's flags, which win over everything else."""
+    if line is Line.V1:
+        return (*request.command, *request.arguments)
+    facts = FACTS[line]
+    flags = flag_words([knob for knob in facts.knobs if knob.name != PROFILE], request.params, negated=facts.negated)
+    return (*(request.command or (Nim.program,)), *flags, *request.arguments)
+
+
+def _model(line: Line, model: str) -> dict[str, str]:
+    """The variable that names the model to an image that has none of its own; images with one need no name."""
+    if not model:
+        return {}
+    return {"NIM_MODEL_NAME" if line is Line.V1 else "NIM_MODEL_PATH": model}
+
+
+def _variables(params: Mapping[str, Value]) -> dict[str, str]:
+    """Settings of 1.x as variables; switches are 1 and 0."""
+    knobs = {knob.name: knob for knob in FACTS[Line.V1].knobs}
+    shown = {name: plain(knobs[name], value) for name, value in params.items() if value is not None}
+    return {name: str(int(value)) if isinstance(value, bool) else str(value) for name, value in shown.items()}
+
+
+def _nim_container(container: Container | None) -> Container | None:
+    """As NVIDIA's run line has it: the image's entry point, and 16 GB of shared memory unless the plan says else."""
+    if container is None:
+        return None
+    return replace(container, keep_entrypoint=True, shm_size_bytes=container.shm_size_bytes or SHM_SIZE_BYTES)
+
+
+ENGINE = Nim()
+"""What `engines.registry` finds."""

@@ -1,0 +1,248 @@
+"""vLLM's OpenAI server (contract others 1; captures of 0.24.0 on an H200)."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import sys
+from typing import TYPE_CHECKING, ClassVar
+
+from engines._flags import check_arguments, flag_words, whole
+from engines._http import get, get_json_or_none
+from engines._knobs import check_params
+from engines._models_page import first_model
+from engines._page_metrics import PageMetrics
+from engines._prometheus import Page, parse_page
+from engines._vllm_failures import FAILURES
+from engines._vllm_knobs import BATCH_SIZES, DEFAULT_BLOCK_TOKENS, KNOBS
+from engines._vllm_metrics import PREFIX, VllmReader
+from engines.base import Engine, LaunchSpec, ServerInfo
+from engines.errors import EngineError
+from engines.launch.container import listen_address
+from engines.launch.ports import local_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import aiohttp
+
+    from engines.base import Knob, LaunchRequest, MetricsSource, Value
+
+MODULE = "vllm.entrypoints.openai.api_server"
+"""Starts the same server without the `vllm` command, which builds under another distribution name lack."""
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+DEVELOPMENT: Mapping[str, str] = {"VLLM_SERVER_DEV_MODE": "1"}
+"""Opens `/server_info`, the only place that tells `max_num_seqs`. Only on loopback: it also opens control routes."""
+
+OWN_OPTIONS = frozenset({"--host", "--port", "--model"})
+ALIASES = {
+    "tp": "tensor-parallel-size",
+    "pp": "pipeline-parallel-size",
+    "dp": "data-parallel-size",
+    "ep": "enable-expert-parallel",
+    "dcp": "decode-context-parallel-size",
+    "O": "optimization-level",
+    "q": "quantization",
+}
+
+_CACHE_LABELS = (
+    ("gpu_memory_utilization", "gpu-memory-utilization", float),
+    ("block_size", "block-size", int),
+    ("cache_dtype", "kv-cache-dtype", str),
+    ("num_gpu_blocks", "num-gpu-blocks-override", int),
+)
+"""Labels of `vllm:cache_config_info`: the knob, and how the text is read."""
+
+_SERVER_INFO = (
+    ("scheduler_config", "max_num_seqs", "max-num-seqs", int),
+    ("scheduler_config", "max_num_batched_tokens", "max-num-batched-tokens", int),
+    ("scheduler_config", "enable_chunked_prefill", "enable-chunked-prefill", bool),
+    ("scheduler_config", "async_scheduling", "async-scheduling", bool),
+    ("parallel_config", "tensor_parallel_size", "tensor-parallel-size", int),
+    ("parallel_config", "pipeline_parallel_size", "pipeline-parallel-size", int),
+    ("parallel_config", "data_parallel_size", "data-parallel-size", int),
+    ("model_config", "max_model_len", "max-model-len", int),
+)
+"""Section and key of `/server_info?config_format=json`, the knob, and its type. Its shape is not verified: what is
+missing or of another type is left out."""
+
+_LOG_NUMBERS = (
+    (re.compile(r"Using max model len (\d+)"), "max-model-len"),
+    (re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)"), "max-num-batched-tokens"),
+    (re.compile(r"Initializing a V1 LLM engine .*\btensor_parallel_size=(\d+)"), "tensor-parallel-size"),
+    (re.compile(r"Initializing a V1 LLM engine .*\bpipeline_parallel_size=(\d+)"), "pipeline-parallel-size"),
+    (re.compile(r"Initializing a V1 LLM engine .*\bdata_parallel_size=(\d+)"), "data-parallel-size"),
+    (re.compile(r"Initializing a V1 LLM engine .*'max_cudagraph_capture_size': (\d+)"), "max-cudagraph-capture-size"),
+)
+_LOG_FLAGS = (
+    (re.compile(r"Initializing a V1 LLM engine .*\benforce_eager=(True|False)"), "enforce-eager"),
+    (re.compile(r"Initializing a V1 LLM engine .*\benable_prefix_caching=(True|False)"), "enable-prefix-caching"),
+    (re.compile(r"Initializing a V1 LLM engine .*\benable_chunked_prefill=(True|False)"), "enable-chunked-prefill"),
+)
+_KV_MEMORY = re.compile(r"Available KV cache memory: (\d+(?:\.\d+)?) GiB")
+_ASYNC = re.compile(r"Asynchronous scheduling is (enabled|disabled)")
+
+
+class Vllm(Engine):
+    """vLLM. Token arrays are taken as prompts, and usage comes with every chunk when asked for."""
+
+    name: ClassVar[str] = "vllm"
+    title: ClassVar[str] = "vLLM"
+    program: ClassVar[str] = "vllm"
+    continuous_usage: ClassVar[bool] = True
+
+    def knobs(self, version: str = "") -> tuple[Knob, ...]:
+        """The knobs; those that 0.24 and 0.33 both have."""
+        return KNOBS
+
+    def launch(self, request: LaunchRequest) -> LaunchSpec:
+        """The command line; there are no files.
+
+        Raises:
+            BadConfiguration: If a setting is unknown or out of its domain, or an argument says what a setting says.
+        """
+        check_params(self.title, KNOBS, request.params)
+        check_arguments(request.arguments, request.params, OWN_OPTIONS, ALIASES)
+        host, port = listen_address(request)
+        command = request.command or _program(request)
+        words = (*_with_model(command, request.model), "--host", host, "--port", str(port))
+        development = DEVELOPMENT if host in LOOPBACK else {}
+        return LaunchSpec(
+            argv=(*words, *flag_words(KNOBS, request.params, negated=True), *request.arguments),
+            url=local_url(request.host, request.port),
+            ready_path=self.health_path,
+            environment={**development, **request.environment},
+            failures=FAILURES,
+            inherit=("HF_TOKEN",),
+            container=request.container,
+        )
+
+    def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
+        """Reads `/metrics`."""
+        hint = "is it vLLM, and runs it without --disable-log-stats?"
+        return PageMetrics(http, f"{url}/metrics", VllmReader().read, hint, self.title)
+
+    async def inspect(self, http: aiohttp.ClientSession, url: str) -> ServerInfo:
+        """Version and model, and the settings that `/metrics` and, in development mode, `/server_info` tell.
+
+        Raises:
+            Unreachable: If nobody answers.
+            EngineError: If it is no vLLM server.
+        """
+        card = await first_model(http, url)
+        answer = await get(http, f"{url}/metrics")
+        page = parse_page(answer.text(), answer.url) if answer.status == 200 else Page()
+        if card.owner != self.name and not any(name.startswith(PREFIX) for name in page.series):
+            raise EngineError(f"{url} is not a vLLM server: neither its models nor its metrics are vLLM's")
+        version = await get_json_or_none(http, f"{url}/version")
+        told = await get_json_or_none(http, f"{url}/server_info?config_format=json")
+        effective = settings_of_page(page) | settings_of_server_info(told)
+        if card.context_tokens:
+            effective["max-model-len"] = card.context_tokens
+        notes = () if told is not None else ("no /server_info: max-num-seqs in force cannot be read back",)
+        text = str(version.get("version", "")) if isinstance(version, dict) else ""
+        return ServerInfo(text, card.name, effective, notes)
+
+    def starting_points(self, concurrency: float) -> tuple[dict[str, Value], ...]:
+        """What upstream's tuning guide recommends: a large budget for throughput, a small one for ITL."""
+        batch = next((size for size in BATCH_SIZES if size >= max(concurrency, 32.0)), BATCH_SIZES[-1])
+        return (
+            {"max-num-batched-tokens": 16384, "gpu-memory-utilization": 0.95},
+            {"max-num-seqs": batch, "max-num-batched-tokens": max(8192, batch), "gpu-memory-utilization": 0.95},
+            {"max-num-batched-tokens": 2048},
+            {"performance-mode": "throughput"},
+        )
+
+    def available(self) -> tuple[bool, str]:
+        """Whether the `vllm` command or the package is here."""
+        if not shutil.which(self.program) and importlib.util.find_spec("vllm"):
+            return True, "vLLM from the package vllm of this Python environment"
+        return super().available()
+
+    def effective_from_log(self, lines: Sequence[str]) -> dict[str, Value]:
+        """Lengths, budget, parallel sizes, switches and KV memory as the server prints them at its start."""
+        effective: dict[str, Value] = {}
+        for line in lines:
+            for pattern, name in _LOG_NUMBERS:
+                if match := pattern.search(line):
+                    effective[name] = int(match[1])
+            for pattern, name in _LOG_FLAGS:
+                if match := pattern.search(line):
+                    effective[name] = match[1] == "True"
+            if match := _KV_MEMORY.search(line):
+                effective["kv-cache-memory-bytes"] = int(float(match[1]) * 2**30)
+            elif match := _ASYNC.search(line):
+                effective["async-scheduling"] = match[1] == "enabled"
+        return effective
+
+    def conflicts(self, params: Mapping[str, Value]) -> str | None:
+        """What vLLM refuses, or what has no effect next to another setting."""
+        return find_conflict(params)
+
+
+def find_conflict(params: Mapping[str, Value]) -> str | None:
+    """Why these vLLM settings cannot work together, or None; also for NIM, which passes them on."""
+    budget, sequences = whole(params, "max-num-batched-tokens"), whole(params, "max-num-seqs")
+    length = whole(params, "max-model-len")
+    if budget and sequences and budget < sequences:
+        return f"max-num-batched-tokens {budget} is less than max-num-seqs {sequences}: each request needs a token"
+    if budget and length and budget < length and params.get("enable-chunked-prefill") is False:
+        return f"without chunked prefill max-num-batched-tokens {budget} must hold max-model-len {length}"
+    blocks = whole(params, "num-gpu-blocks-override")
+    room = blocks * (whole(params, "block-size") or DEFAULT_BLOCK_TOKENS)
+    if blocks and length and room < length:
+        return f"num-gpu-blocks-override {blocks} holds {room} tokens and not max-model-len {length}"
+    if params.get("enforce-eager") and params.get("max-cudagraph-capture-size") is not None:
+        return "max-cudagraph-capture-size has no effect with enforce-eager"
+    ranks = (whole(params, "tensor-parallel-size") or 1) * (whole(params, "data-parallel-size") or 1)
+    if params.get("enable-expert-parallel") and ranks == 1:
+        return "enable-expert-parallel has no effect on a single GPU"
+    return None
+
+
+def settings_of_page(page: Page) -> dict[str, Value]:
+    """Settings from the labels of `cache_config_info`; labels that do not parse are left out."""
+    labels = page.labels("vllm:cache_config_info")
+    found: dict[str, Value] = {}
+    for label, knob, read in _CACHE_LABELS:
+        text = labels.get(label, "None")
+        try:
+            found |= {knob: read(text)} if text != "None" else {}
+        except ValueError:
+            continue
+    flag = labels.get("enable_prefix_caching", "")
+    return found | ({"enable-prefix-caching": flag == "True"} if flag in ("True", "False") else {})
+
+
+def settings_of_server_info(told: object) -> dict[str, Value]:
+    """Settings from `/server_info`; what has another type than expected is left out."""
+    config = told.get("vllm_config", told) if isinstance(told, dict) else None
+    if not isinstance(config, dict):
+        return {}
+    found: dict[str, Value] = {}
+    for section, key, knob, kind in _SERVER_INFO:
+        part = config.get(section)
+        value = part.get(key) if isinstance(part, dict) else None
+        if type(value) is kind:
+            found[knob] = value
+    return found
+
+
+def _program(request: LaunchRequest) -> tuple[str, ...]:
+    """`vllm serve`, or the module where the package is here without its command; a container has the command."""
+    if request.container is None and not shutil.which(Vllm.program) and importlib.util.find_spec("vllm"):
+        return (sys.executable, "-m", MODULE)
+    return (Vllm.program, "serve")
+
+
+def _with_model(command: tuple[str, ...], model: str) -> tuple[str, ...]:
+    """The command with the model as it takes it: the module wants an option, the `vllm` program a sub-command."""
+    if MODULE in command:
+        return (*command, "--model", model)
+    return (*command, model) if command[-1] == "serve" else (*command, "serve", model)
+
+
+ENGINE = Vllm()
+"""What `engines.registry` finds."""
