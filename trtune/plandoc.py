@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from tuner.load.spec import Arrivals, Cancel, Dataset, Limits, Prefix, StopRule, Turns, Workload
-from tuner.plan import EnginePlan, GpuPlan, LoadPlan, ObjectivePlan, Plan, SearchPlan
+from tuner.plan import ContainerPlan, EnginePlan, GpuPlan, LoadPlan, ObjectivePlan, Plan, SearchPlan
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("", Plan),
     ("engine", EnginePlan),
+    ("engine.container", ContainerPlan),
     ("gpu", GpuPlan),
     ("workload", Workload),
     ("workload.dataset", Dataset),

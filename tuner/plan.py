@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from engines.launch.container import Container, Mount
 from sessions.metrics import METRICS, STATS, BadSlo, Slo
 from tuner.load.spec import Level, Limits, StopRule, Workload
 from tuner.search.levels import HighestLevel, LevelChooser, ListedLevels
@@ -36,15 +37,53 @@ class PlanPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class ContainerPlan(PlanPart):
+    """The container a server is started in (`launch = "docker"`)."""
+
+    image: str = Field(min_length=1, description="image with its tag; it must be on the host already")
+    gpus: tuple[str, ...] = Field(("all",), description="indices or UUIDs of GPUs, or all")
+    mounts: tuple[Annotated[str, Field(pattern=r"^[^:]+:/[^:]*(:ro)?$")], ...] = Field(
+        (), description="folders as host:container, with :ro for read-only"
+    )
+    network: Literal["host", "bridge"] = "host"
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, description="port inside the container, with bridge")
+    shm_size_bytes: Annotated[int, Field(ge=0)] = Field(0, description="size of /dev/shm; 0: the runtime's own")
+    ipc: Literal["", "host", "private"] = ""
+    keep_entrypoint: bool = False
+
+    def to_container(self) -> Container:
+        """The same as the launcher takes it."""
+        mounts = tuple(
+            Mount(source, target, read_only=mode == "ro")
+            for source, target, mode in ([*mount.split(":"), ""][:3] for mount in self.mounts)
+        )
+        return Container(
+            image=self.image,
+            gpus=self.gpus,
+            mounts=mounts,
+            network=self.network,
+            port=self.port,
+            shm_size_bytes=self.shm_size_bytes,
+            ipc=self.ipc,
+            keep_entrypoint=self.keep_entrypoint,
+        )
+
+
 class EnginePlan(PlanPart):
     """The server: which family, and how to reach or start it."""
 
     name: str = Field("trtllm", description="engine: trtllm, llamacpp, openai, ...")
     model: str = Field("", description="model name or folder, as the server takes it")
-    launch: Literal["process", "attach"] = Field("process", description="start it here, or use one that runs")
+    launch: Literal["process", "docker", "attach"] = Field(
+        "process", description="start it as a process or in a container, or use one that runs"
+    )
+    container: ContainerPlan | None = Field(None, description="the container, with launch = 'docker'")
     url: str = Field("", description="base URL of a running server (attach)")
     version: str = Field("", description="version of the server, where it decides which knobs there are")
-    command: tuple[str, ...] = Field((), description="words that start the server instead of its usual program")
+    command: tuple[str, ...] = Field(
+        (),
+        description="words that start the server instead of its usual program; {python}: trtune's own",
+    )
     arguments: tuple[str, ...] = Field((), description="further words for its command line")
     environment: dict[str, str] = Field(default_factory=dict, description="further environment variables")
     host: str = Field("127.0.0.1", description="address a started server listens on")
@@ -56,7 +95,9 @@ class EnginePlan(PlanPart):
     def _attach_needs_a_url(self) -> EnginePlan:
         if self.launch == "attach" and not self.url:
             raise ValueError("launch = 'attach' needs url, the base URL of the running server")
-        if self.launch == "process" and self.url:
+        if (self.launch == "docker") != (self.container is not None):
+            raise ValueError("launch = 'docker' and the table [engine.container] with its image go together")
+        if self.launch != "attach" and self.url:
             raise ValueError("url is for launch = 'attach'; a started server gets a free port of its own")
         return self
 
@@ -174,7 +215,9 @@ class SearchPlan(PlanPart):
     proof_rounds: Annotated[int, Field(ge=0, le=20)] = Field(
         3, description="rounds at the end in which baseline and winner run again in turn; 0: no proof"
     )
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Literal["roofline", "tpe", "gp", "nsga2", "random"] = Field(
+        "roofline", description="roofline: the search's own; the others are Optuna's (gp needs scipy and torch)"
+    )
     seed: int = 0
 
 

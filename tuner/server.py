@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from engines.base import Failure, LaunchRequest
@@ -56,6 +56,10 @@ class Places:
 
 def launcher_for(plan: EnginePlan) -> Launcher:
     """The launcher a plan asks for."""
+    if plan.launch == "docker":
+        from engines.launch.docker import DockerLauncher  # its library is an extra
+
+        return DockerLauncher()
     return AttachLauncher() if plan.launch == "attach" else ProcessLauncher()
 
 
@@ -73,7 +77,7 @@ def launch_spec(
         return LaunchSpec((), plan.url.rstrip("/"), engine.health_path)
     work_dir = places.work_dir / f"trial-{number}"
     work_dir.mkdir(parents=True, exist_ok=True)
-    return engine.launch(
+    spec = engine.launch(
         LaunchRequest(
             model=plan.model,
             params=params,
@@ -83,8 +87,14 @@ def launch_spec(
             command=tuple(places.fill(word) for word in plan.command),
             arguments=tuple(places.fill(word) for word in plan.arguments),
             environment=plan.environment,
+            container=None if plan.container is None else plan.container.to_container(),
         )
     )
+    if plan.container is not None and spec.container is None:
+        raise BadConfiguration(
+            f"trtune does not start {engine.title} in a container: use launch = 'process' or 'attach'"
+        )
+    return spec
 
 
 def shown_launch(spec: LaunchSpec, places: Places) -> dict[str, object]:
@@ -96,6 +106,7 @@ def shown_launch(spec: LaunchSpec, places: Places) -> dict[str, object]:
         "url": spec.url,
         "environment": hidden,
         "files": {path.name: text for path, text in spec.files.items()},
+        "container": None if spec.container is None else asdict(spec.container),
     }
 
 
@@ -176,5 +187,5 @@ def check_plan_engine(plan: EnginePlan) -> None:
     Raises:
         BadConfiguration: If a started server is given no model.
     """
-    if plan.launch == "process" and not plan.model:
+    if plan.launch != "attach" and not plan.model and plan.name != "nim":
         raise BadConfiguration("engine.model is missing: name the model or its folder, as the server takes it")

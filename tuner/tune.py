@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from sessions.reader import SessionReader
 from sessions.records import FINISHED_STATES, PROOF
 from tuner.proving import Proof
+from tuner.search.known import checkpoint_of, simulated_hardware, workload_shape
+from tuner.search.search import BASELINE, Search
 from tuner.search.space import build_space
-from tuner.search.study import BASELINE, Outcome, Search
+from tuner.search.study import Outcome, StudySearch
 from tuner.trial import run_trial
 
 if TYPE_CHECKING:
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
     from sessions.records import Params, Trial
     from tuner.plan import Plan
     from tuner.search.objective import Objective
+    from tuner.search.problem import Hardware
+    from tuner.search.search import Proposal
     from tuner.search.space import Space
-    from tuner.search.study import Proposal
     from tuner.trial import Bench, TrialResult
 
 
@@ -37,21 +40,38 @@ def space_of(plan: Plan, engine: Engine) -> Space:
     return build_space(engine.knobs(plan.engine.version), plan.knobs, plan.baseline)
 
 
-def open_search(path: Path, plan: Plan, engine: Engine, objective: Objective) -> Search:
+def open_search(
+    path: Path, plan: Plan, engine: Engine, objective: Objective, hardware: Hardware | None = None
+) -> StudySearch:
     """The search of a session, begun or gone on with: what earlier workers finished is known to it.
+
+    Args:
+        path: The session.
+        plan: What is to be tuned.
+        engine: The server's family.
+        objective: What counts as better.
+        hardware: The GPUs; None: those of the simulated engine when the plan's arguments name them, else nothing is assumed.
 
     Raises:
         BadPlan: If the plan and the engine do not fit together.
     """
-    space = space_of(plan, engine)
-    search = Search(
+    starting_points = _starting_points(plan, engine, space_of(plan, engine))
+    search = StudySearch(
         path,
-        space,
-        objective,
-        conflicts=engine.conflicts,
-        starting_points=_starting_points(plan, engine, space),
-        sampler=plan.search.sampler,
-        seed=plan.search.seed,
+        lambda storage: Search(
+            engine.knobs(plan.engine.version),
+            objective,
+            hardware=hardware or simulated_hardware(plan.engine.arguments),
+            model=checkpoint_of(plan.engine.model),
+            workload=workload_shape(plan),
+            wanted=plan.knobs,
+            baseline=plan.baseline,
+            conflicts=engine.conflicts,
+            starting_points=starting_points,
+            sampler=plan.search.sampler,
+            seed=plan.search.seed,
+            storage=storage,
+        ),
     )
     with SessionReader(path) as reader:
         search.recover({trial.number: _outcome(trial, objective) for trial in reader.trials() if _over(trial)})
@@ -72,7 +92,7 @@ class TuneJob:
         best: Number and score of the best trial so far that meets every SLO, or None.
     """
 
-    def __init__(self, bench: Bench, search: Search, finished: tuple[Trial, ...], spent_s: float) -> None:
+    def __init__(self, bench: Bench, search: StudySearch, finished: tuple[Trial, ...], spent_s: float) -> None:
         """Prepare.
 
         Args:

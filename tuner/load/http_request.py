@@ -132,6 +132,8 @@ class RequestBuilder:
                 body["stream_options"]["continuous_usage_stats"] = True
             if workload.ignore_eos:
                 body["ignore_eos"] = True
+        else:
+            body.update(_triton_fields(endpoint.max_tokens_field, osl_tokens, ignore_eos=workload.ignore_eos))
         body.update(endpoint.extra_body)
         body.update(extra or {})
         if endpoint.api != "chat" and "messages" in body:
@@ -142,6 +144,17 @@ class RequestBuilder:
             )
         body.update(workload.extra)
         return {name: value for name, value in body.items() if value is not None}
+
+
+def _triton_fields(max_tokens_field: str, osl_tokens: int, *, ignore_eos: bool) -> dict[str, Any]:
+    """What Triton's backends want besides the text and the limit (contract triton 3.2, 4.2 and 5).
+
+    Inputs of the LLM API are called `sampling_param_...`; it streams when `streaming` is set and can be forced to no
+    length. The C++ backend takes `min_tokens`, vLLM both; what a model has no input for becomes a request parameter.
+    """
+    if max_tokens_field.startswith("sampling_param_"):
+        return {"streaming": True}
+    return {"min_tokens": osl_tokens, "ignore_eos": True} if ignore_eos else {}
 
 
 def _one_prompt(messages: list[Prompt]) -> Prompt:

@@ -1,7 +1,8 @@
 """Failure memory: what asked for more than a configuration that failed is not started.
 
 An out-of-memory at one point rules out every configuration that equals it but for the accused knobs and asks at least as much of
-those. Which way is «more» follows from the knob: a larger batch, token budget, length or memory share asks for more.
+those: a larger batch, token budget, length or memory share asks for more. Parallelism and precision are not ordered so: more GPUs
+ask for less memory on each.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ class FailureMemory:
 
     Attributes:
         failures: Configuration, accused knobs and reason of each.
+        unordered: Knobs of which a larger value does not ask for more.
     """
 
     failures: list[tuple[dict[str, Value], tuple[str, ...], str]] = field(default_factory=list)
+    unordered: frozenset[str] = frozenset()
 
     def add(self, params: Mapping[str, Value], accused: tuple[str, ...], reason: str) -> None:
         """Remember a configuration that failed for a reason that lies in it."""
-        self.failures.append((dict(params), accused, reason))
+        self.failures.append((dict(params), tuple(name for name in accused if name not in self.unordered), reason))
 
     def verdict(self, params: Mapping[str, Value]) -> str | None:
         """Why a configuration is not worth starting, or None."""

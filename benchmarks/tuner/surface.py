@@ -1,0 +1,156 @@
+"""A scenario as something that can be started and measured: the enumeration, with noise and, if wanted, hidden quirks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from benchmarks.tuner.enumeration import (
+    FAILED_START_S,
+    LEVEL_S,
+    OUT_OF_MEMORY,
+    REFUSED,
+    STARTED,
+    UNSUPPORTED,
+    Truth,
+    load_truth,
+)
+from benchmarks.tuner.scenarios import BATCH, CHUNKED, FRACTION, SCENARIOS, TOKENS, TP, VARIANT
+from tuner.search.search import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from benchmarks.tuner.scenarios import Scenario
+    from engines.base import Value
+
+NOISE: Final = 0.03
+"""Standard deviation of a measurement, relative."""
+
+FLAKY: Final = 0.02
+"""Share of starts that fail for no reason of theirs; only with quirks."""
+
+_FAILING_PAIRS: Final = 2
+_SLOW_PAIRS: Final = 4
+_SLOWEST: Final = (0.7, 0.9)
+_ACCUSES: Final[Mapping[int, tuple[str, ...]]] = {
+    OUT_OF_MEMORY: (FRACTION, TOKENS, BATCH, TP),
+    REFUSED: (CHUNKED, TOKENS),
+    UNSUPPORTED: (VARIANT,),
+}
+_WORDS: Final = {OUT_OF_MEMORY: "out of memory", REFUSED: "prompts are refused", UNSUPPORTED: "unsupported on this GPU"}
+_HIDDEN = 9
+"""Status of a configuration that a hidden quirk keeps from starting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What one start gave, and what it cost."""
+
+    result: Result
+    seconds: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether the start was in vain."""
+        return self.result.value is None
+
+
+def _key(params: Mapping[str, Value], names: tuple[str, ...]) -> tuple[Value, ...]:
+    return tuple(params.get(name) for name in names)
+
+
+@cache
+def _grid(name: str) -> tuple[list[dict[str, Value]], dict[tuple[Value, ...], int]]:
+    """A scenario's configurations and their places; the same for every seed."""
+    scenario = next(each for each in SCENARIOS if each.name == name)
+    rows = list(scenario.configurations())
+    names = tuple(scenario.values())
+    return rows, {_key(row, names): place for place, row in enumerate(rows)}
+
+
+class Surface:
+    """One scenario under one seed."""
+
+    def __init__(self, scenario: Scenario, seed: int, *, quirks: bool) -> None:
+        """Draw the quirks and find the best that is left."""
+        self.scenario = scenario
+        self._names = tuple(scenario.values())
+        self._rows, self._places = _grid(scenario.name)
+        self._rng = np.random.default_rng((seed, 11))
+        truth = load_truth(scenario)
+        self._truth = self._with_quirks(truth, np.random.default_rng((seed, 5))) if quirks else truth
+        self._flaky = FLAKY if quirks else 0.0
+        self._passes = np.array([row.get(VARIANT, scenario.models[0]) not in scenario.gate_fails for row in self._rows])
+        wins = (self._truth.status == STARTED) & (self._truth.violation == 0) & self._passes
+        reached = self._truth.value[wins]
+        self.optimum = float(reached.max() if scenario.objective.direction == "maximize" else reached.min())
+
+    def start(self, params: Mapping[str, Value]) -> Start:
+        """Start and measure a configuration."""
+        place = self._places.get(self._key(params))
+        if place is None:
+            # The engine says that it cannot work: only a search without the filter gets here.
+            return Start(Result.failed("settings conflict"), FAILED_START_S)
+        status = int(self._truth.status[place])
+        if status != STARTED:
+            words = _WORDS.get(status, "internal error")
+            return Start(Result.failed(words, _ACCUSES.get(status, ())), FAILED_START_S)
+        if self._rng.random() < self._flaky:
+            return Start(Result.failed("port in use", infeasible=False), FAILED_START_S)
+        value = float(self._truth.value[place]) * float(np.exp(self._rng.normal(0, NOISE)))
+        seconds = float(self._truth.start_s[place] + LEVEL_S * self._truth.levels[place])
+        gate = bool(self._passes[place]) if len(self.scenario.models) > 1 else None
+        return Start(Result(value, float(self._truth.violation[place]), gate), seconds)
+
+    def share(self, params: Mapping[str, Value] | None) -> float:
+        """Which share of the optimum a configuration really reaches; 0 when it fails, breaks an SLO or the gate."""
+        place = None if params is None else self._places.get(self._key(params))
+        if place is None or self._truth.status[place] != STARTED or self._truth.violation[place] > 0:
+            return 0.0
+        if not self._passes[place]:
+            return 0.0
+        value = float(self._truth.value[place])
+        return value / self.optimum if self.scenario.objective.direction == "maximize" else self.optimum / value
+
+    def statuses(self) -> NDArray[np.int64]:
+        """What becomes of each configuration of the grid when it is started."""
+        return self._truth.status
+
+    def neighbours_of_optimum(self) -> list[dict[str, Value]]:
+        """Configurations that work and differ from the best one in a single knob."""
+        shares = np.array([self.share(row) for row in self._rows])
+        best = self._rows[int(shares.argmax())]
+        return [
+            row
+            for row, status in zip(self._rows, self._truth.status, strict=True)
+            if status == STARTED and sum(row[name] != best[name] for name in self._names) == 1
+        ]
+
+    def _key(self, params: Mapping[str, Value]) -> tuple[Value, ...]:
+        return _key(params, self._names)
+
+    def _with_quirks(self, truth: Truth, rng: np.random.Generator) -> Truth:
+        """Pairs of values that do not start, and pairs that are slower by 10 to 30 %."""
+        value, status = truth.value.copy(), truth.status.copy()
+        maximised = self.scenario.objective.direction == "maximize"
+        for _ in range(_SLOW_PAIRS):
+            factor = rng.uniform(*_SLOWEST)
+            value[self._pair(rng)] *= factor if maximised else 1 / factor
+        for _ in range(_FAILING_PAIRS):
+            broken = self._pair(rng)
+            status[broken & (status == STARTED)] = _HIDDEN
+        return Truth(value, truth.violation, status, truth.levels, truth.start_s)
+
+    def _pair(self, rng: np.random.Generator) -> NDArray[np.bool_]:
+        """Configurations that share two values drawn at random."""
+        values = self.scenario.values()
+        names = [name for name in self._names if len(values[name]) > 1]
+        one, other = (names[place] for place in rng.permutation(len(names))[:2])
+        chosen = {name: values[name][int(rng.integers(len(values[name])))] for name in (one, other)}
+        return np.array([all(row[name] == value for name, value in chosen.items()) for row in self._rows])

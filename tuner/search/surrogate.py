@@ -1,0 +1,278 @@
+"""A Gaussian process over what the prior got wrong: log(measured) - log(prior), for a few dozen measurements.
+
+The covariance is a sum: a constant shift, a coarse part (parallelism, precision), each fine knob by itself, the fine knobs
+together, and their product with the coarse ones. All parts are Matérn 5/2. Amplitudes, length scales, noise and the trust in the
+prior are chosen from small grids by the likelihood with a penalty towards usual values, one coordinate after the other, beginning
+where the last fit ended.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+SCALES: Final = (0.3, 0.6, 1.2, 4.0)
+"""Length scales of an axis that reaches from 0 to 1; the longest says that the knob hardly matters."""
+
+COARSE: Final = (0.05, 0.1, 0.22, 0.5, 1.0)
+SINGLE: Final = (0.02, 0.06, 0.15, 0.35, 0.8)
+JOINT: Final = (0.01, 0.03, 0.08, 0.2, 0.5)
+NOISE: Final = (0.015, 0.03, 0.05, 0.1)
+TRUST: Final = (1.0, 0.75, 0.5, 0.25, 0.0)
+_PRODUCT_SHARE: Final = 0.5
+_SHIFT: Final = 1.0
+_JITTER: Final = 1e-8
+_REFIT_ALL: Final = 60
+"""With more measurements than this only a part of the settings is fitted again each time: one more point hardly moves them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """Where the penalty pulls the amplitudes.
+
+    Attributes:
+        coarse: Amplitude of the coarse part.
+        single: Of each fine knob by itself, all together.
+        joint: Of the fine knobs together.
+        noise: Standard deviation of a measurement.
+    """
+
+    coarse: float
+    single: float
+    joint: float
+    noise: float = 0.03
+
+
+WITH_PRIOR: Final = Usual(0.22, 0.1, 0.05)
+WITHOUT_PRIOR: Final = Usual(0.5, 0.6, 0.15)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What is fitted.
+
+    Attributes:
+        coarse: Amplitude of the coarse part.
+        single: Of the fine knobs by themselves.
+        joint: Of the fine knobs together.
+        noise: Standard deviation of a measurement.
+        trust: How much of the prior is believed: 1 all, 0 nothing.
+        scales: Length scale of each axis.
+    """
+
+    coarse: float
+    single: float
+    joint: float
+    noise: float
+    trust: float
+    scales: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Where something was measured or is wanted.
+
+    Attributes:
+        coordinates: Coordinates of every point, one array per axis.
+        prior: Utility by the prior; zeros without one.
+    """
+
+    coordinates: Sequence[Array]
+    prior: Array
+
+    def only(self, chosen: NDArray[np.int64]) -> Points:
+        """Some of the points."""
+        return Points([each[chosen] for each in self.coordinates], self.prior[chosen])
+
+
+class Surrogate:
+    """The fitted model."""
+
+    def __init__(self, coarse: Sequence[bool], *, has_prior: bool) -> None:
+        """Begin with usual settings.
+
+        Args:
+            coarse: Of each axis: whether it belongs to the coarse part.
+            has_prior: Whether there is a prior to be corrected.
+        """
+        self._coarse = tuple(place for place, each in enumerate(coarse) if each)
+        self._fine = tuple(place for place, each in enumerate(coarse) if not each)
+        self._has_prior = has_prior
+        self._usual = WITH_PRIOR if has_prior else WITHOUT_PRIOR
+        usual = self._usual
+        trust = 1.0 if has_prior else 0.0
+        self.fit_now = Fit(usual.coarse, usual.single, usual.joint, usual.noise, trust, (0.6,) * len(coarse))
+        self._turn = 0
+
+    def fit(self, points: Points, utility: Array) -> None:
+        """Learn from all measurements so far."""
+        self._points = points
+        self._utility = utility
+        self._parts = _Parts([_squares(each, each) for each in points.coordinates])
+        best = self._loss(self.fit_now)
+        for candidates in self._coordinates_to_fit(len(utility)):
+            for candidate in candidates:
+                loss = self._loss(candidate)
+                if loss < best:
+                    best, self.fit_now = loss, candidate
+        self._factorise()
+
+    def predict(self, points: Points) -> tuple[Array, Array]:
+        """Mean and standard deviation of the utility without noise at some points."""
+        pairs = zip(points.coordinates, self._points.coordinates, strict=True)
+        cross = self._covariance(_Parts([_squares(new, old) for new, old in pairs]), self.fit_now)
+        mean = self._center + self.fit_now.trust * points.prior + cross @ self._weights
+        solved = cross @ self._inverse.T
+        variance = self._own_variance() - np.einsum("ij,ij->i", solved, solved)
+        return mean, np.sqrt(np.maximum(variance, 1e-10))
+
+    def _coordinates_to_fit(self, count: int) -> Iterator[list[Fit]]:
+        """Alternatives along one coordinate after the other; each is made from the best fit so far."""
+        changes: list[tuple[str, tuple[float, ...], int]] = [
+            ("coarse", COARSE, -1),
+            ("single", SINGLE, -1),
+            ("joint", JOINT, -1),
+            ("noise", NOISE, -1),
+        ]
+        if self._has_prior:
+            changes.insert(0, ("trust", TRUST, -1))
+        changes += [("scales", SCALES, axis) for axis in range(len(self.fit_now.scales))]
+        if count > _REFIT_ALL:
+            self._turn += 1
+            parts = 2 + count // 20
+            changes = [change for place, change in enumerate(changes) if place % parts == self._turn % parts]
+        for name, grid, axis in changes:
+            yield [self._changed(name, value, axis) for value in grid]
+
+    def _changed(self, name: str, value: float, axis: int) -> Fit:
+        fit = self.fit_now
+        if name == "scales":
+            return replace(fit, scales=(*fit.scales[:axis], value, *fit.scales[axis + 1 :]))
+        if name == "coarse":
+            return replace(fit, coarse=value)
+        if name == "single":
+            return replace(fit, single=value)
+        if name == "joint":
+            return replace(fit, joint=value)
+        if name == "noise":
+            return replace(fit, noise=value)
+        return replace(fit, trust=value)
+
+    def _loss(self, fit: Fit) -> float:
+        """Negative log-likelihood and penalty."""
+        residual = self._utility - fit.trust * self._points.prior
+        residual = residual - np.median(residual)
+        matrix = self._covariance(self._parts, fit)
+        matrix[np.diag_indices_from(matrix)] += fit.noise**2 + _JITTER
+        lower = np.linalg.cholesky(matrix)
+        solved = np.linalg.solve(lower, residual)
+        return float(0.5 * solved @ solved + np.log(np.diagonal(lower)).sum()) + self._penalty(fit)
+
+    def _penalty(self, fit: Fit) -> float:
+        usual = self._usual
+        steps = (
+            math.log(fit.coarse / usual.coarse),
+            math.log(fit.single / usual.single),
+            math.log(fit.joint / usual.joint),
+            1.5 * math.log(fit.noise / usual.noise),
+        )
+        scales = sum(math.log(scale / 0.6) ** 2 for scale in fit.scales) * 0.4
+        doubt = 1.5 * (1 - fit.trust) if self._has_prior else 0.0
+        return 0.5 * (sum(step * step for step in steps) + scales) + doubt
+
+    def _factorise(self) -> None:
+        fit = self.fit_now
+        residual = self._utility - fit.trust * self._points.prior
+        self._center = float(np.median(residual))
+        matrix = self._covariance(self._parts, fit)
+        matrix[np.diag_indices_from(matrix)] += fit.noise**2 + _JITTER
+        self._inverse = np.linalg.inv(np.linalg.cholesky(matrix))
+        self._weights = self._inverse.T @ (self._inverse @ (residual - self._center))
+
+    def _covariance(self, parts: _Parts, fit: Fit) -> Array:
+        """Covariance of the utilities at two sets of points."""
+        matrix = np.full(parts.shape, _SHIFT**2)
+        coarse: Array | None = None
+        if self._coarse:
+            coarse = parts.correlation(self._coarse, fit.scales)
+            matrix += fit.coarse**2 * coarse
+        if self._fine:
+            joint = parts.correlation(self._fine, fit.scales)
+            if coarse is not None:
+                joint = joint * (1 - _PRODUCT_SHARE + _PRODUCT_SHARE * coarse)
+            matrix += fit.joint**2 * joint
+            singles = sum(parts.correlation((axis,), fit.scales) for axis in self._fine)
+            matrix += fit.single**2 / len(self._fine) * singles
+        return matrix
+
+    def _own_variance(self) -> float:
+        """Variance of the utility anywhere before anything was measured."""
+        fit = self.fit_now
+        coarse = fit.coarse**2 if self._coarse else 0.0
+        fine = fit.joint**2 + fit.single**2 if self._fine else 0.0
+        return _SHIFT**2 + coarse + fine
+
+
+class _Parts:
+    """Correlations between two sets of points along some of the axes; each is worked out once."""
+
+    def __init__(self, squares: Sequence[Array]) -> None:
+        self._squares = squares
+        self._known: dict[tuple[tuple[int, float], ...], Array] = {}
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Points of the one set, points of the other."""
+        return self._squares[0].shape
+
+    def correlation(self, axes: Sequence[int], scales: Sequence[float]) -> Array:
+        """Matérn 5/2 along these axes together."""
+        key = tuple((axis, scales[axis]) for axis in axes)
+        if key not in self._known:
+            total = np.zeros(self.shape)
+            for axis, scale in key:
+                total += self._squares[axis] / scale**2
+            self._known[key] = _matern(total)
+        return self._known[key]
+
+
+def expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
+    """Expected gain over the best utility so far (Jones 1998)."""
+    steps = (mean - best) / deviation
+    density = np.exp(-0.5 * steps * steps) / math.sqrt(2 * math.pi)
+    gain: Array = deviation * (steps * _normal_cdf(steps) + density)
+    return np.maximum(gain, 1e-300)
+
+
+def _normal_cdf(steps: Array) -> Array:
+    """Distribution function of the normal distribution (Abramowitz and Stegun 26.2.17; error below 1e-7)."""
+    t = 1 / (1 + 0.2316419 * np.abs(steps))
+    terms = t * (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))))
+    tail = np.exp(-0.5 * steps * steps) / math.sqrt(2 * math.pi) * terms
+    return np.where(steps >= 0, 1 - tail, tail)
+
+
+def _squares(one: Array, other: Array) -> Array:
+    """Squared distances between all rows of two arrays of coordinates."""
+    if one.shape[1] == 1:
+        difference: Array = one - other.T
+        return difference * difference
+    squares: Array = ((one[:, None, :] - other[None, :, :]) ** 2).sum(axis=2)
+    return squares
+
+
+def _matern(squared: Array) -> Array:
+    """Matérn 5/2 of a squared scaled distance."""
+    distance = np.sqrt(5.0 * squared)
+    correlation: Array = (1 + distance + distance * distance / 3) * np.exp(-distance)
+    return correlation
