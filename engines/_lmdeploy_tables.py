@@ -25,7 +25,7 @@ KNOBS = (
     Knob("max-batch-size", "int", None, 1, 8192, log=True, choices=BATCH_SIZES, searched=True,
          help="Most requests in one step; left out: by GPU."),
     Knob("session-len", "int", None, 16, 10_000_000, log=True, help="Most tokens of one request."),
-    Knob(MEMORY_SHARE, "float", 0.8, 0.05, 0.98, choices=(0.6, 0.7, 0.8, 0.85, 0.9, 0.95), searched=True,
+    Knob(MEMORY_SHARE, "float", 0.8, 0.05, 0.98, choices=(0.6, 0.7, 0.8, 0.85, 0.9, 0.95), searched=True, both_ways=True,
          help="Share of the memory that is free after the weights, for the KV cache."),
     Knob("cache-block-seq-len", "choice", 64, choices=(32, 64, 128, 256), help="Tokens of one KV block."),
     Knob("enable-prefix-caching", "bool", False, searched=True, help="Reuse KV blocks of prompts that start alike."),

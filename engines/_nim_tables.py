@@ -36,7 +36,7 @@ _REUSE = {"NIM_ENABLE_KV_CACHE_REUSE": (True,)}
 
 VARIABLES = (
     PROFILE_KNOB,
-    Knob(MEMORY_SHARE, "float", 0.9, 0.05, 0.99, choices=(0.8, 0.85, 0.9, 0.95), searched=True,
+    Knob(MEMORY_SHARE, "float", 0.9, 0.05, 0.99, choices=(0.8, 0.85, 0.9, 0.95), searched=True, both_ways=True,
          help="Memory share; of all or of free memory, by backend: look at the KV cache that comes of it."),
     Knob("NIM_ENABLE_KV_CACHE_REUSE", "bool", False, searched=True, help="Prefix caching; off by default."),
     Knob("NIM_ENABLE_KV_CACHE_HOST_OFFLOAD", "bool", None, requires=_REUSE,

@@ -18,7 +18,7 @@ GRAPH_BATCH = "cuda-graph-max-bs-decode"
 POLICIES = ("fcfs", "lpm", "random", "dfs-weight", "lof", "priority", "routing-key", "hrrn", "shortest-prefill-first")
 
 KNOBS = (
-    Knob(MEMORY_SHARE, "float", None, 0.05, 0.98, choices=(0.75, 0.8, 0.85, 0.88, 0.9, 0.92), searched=True,
+    Knob(MEMORY_SHARE, "float", None, 0.05, 0.98, choices=(0.75, 0.8, 0.85, 0.88, 0.9, 0.92), searched=True, both_ways=True,
          help="Share of the GPU's whole memory for weights and KV cache; left out: automatic."),
     Knob("max-running-requests", "int", None, 1, 8192, log=True, choices=REQUESTS, searched=True,
          help="Most requests that run at once; left out: automatic."),

@@ -24,6 +24,7 @@ KNOBS = (
     Knob("max-num-batched-tokens", "int", None, 32, 262_144, log=True, choices=TOKEN_BUDGETS, searched=True,
          help="Token budget of one step, prefill and decode together; left out: by GPU, 2048 to 16384."),
     Knob("gpu-memory-utilization", "float", 0.92, 0.05, 0.99, choices=(0.8, 0.85, 0.9, 0.92, 0.95), searched=True,
+         both_ways=True,
          help="Share of the GPU's whole memory for weights, activations and KV cache; older releases: 0.90."),
     Knob("max-model-len", "int", None, 16, 10_000_000, log=True,
          help="Most tokens of one request, prompt and output; left out: the model's."),

@@ -50,6 +50,8 @@ class Knob:
         searched: Whether it is searched when the plan names no knobs.
         requires: Other knobs and the values of theirs under which this one has an effect.
         help: One line for a person.
+        both_ways: Whether too small and too large a value can both fail, as a share of memory does that either starves the KV
+            cache or the activations: a failure then says nothing of larger values.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Knob:
     searched: bool = False
     requires: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     help: str = ""
+    both_ways: bool = False
 
     def allows(self, value: Value) -> bool:
         """Whether the value is of the knob's type and inside its domain."""

@@ -30,6 +30,14 @@ def test_without_an_accused_knob_only_the_same_configuration_is_ruled_out() -> N
     assert memory.verdict({"batch": 128}) is None
 
 
+def test_a_share_that_fails_both_ways_rules_out_only_itself() -> None:
+    memory = FailureMemory(unordered=frozenset({"share"}))
+    memory.add({"share": 0.2}, ("share",), "nothing is left for the KV cache")
+
+    assert memory.verdict({"share": 0.9}) is None
+    assert memory.verdict({"share": 0.2}) is not None
+
+
 def test_switches_are_not_ordered() -> None:
     memory = FailureMemory()
     memory.add({"chunked": False}, ("chunked",), "x")

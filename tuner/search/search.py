@@ -119,7 +119,7 @@ class Search:
         self._levels = workload.levels if workload else ()
         self._random = random.Random(seed)  # noqa: S311 - not for secrets
         coarse = frozenset(knob.name for knob in knobs if knob.coarse)
-        self._memory = FailureMemory(unordered=coarse)
+        self._memory = FailureMemory(unordered=coarse | {knob.name for knob in knobs if knob.both_ways})
         checkpoint = Checkpoint(model) if isinstance(model, ModelShape) else model
         defaults = {knob.name: knob.default for knob in knobs} | self.space.fixed
         self._reader = SettingsReader(defaults, checkpoint, meanings)
