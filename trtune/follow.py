@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 
 PERIOD_S = 0.25
 GONE_AFTER_S = 2.0
+PROGRESS_S = 5.0
+
+_PROGRESS = ("done_total", "failed_total", "in_flight", "output_tps", "ttft_p50_ms")
+_PROGRESS_LINE = (
+    "        {done_total} done, {failed_total} failed, {in_flight} in flight, {output_tps} tok/s,"
+    " TTFT p50 {ttft_p50_ms} ms"
+)
 
 _TOLD_EVENTS = ("best", "verdict", "command", "mark", "warning", "drift")
 
@@ -52,6 +59,7 @@ class Follower:
         self._trials: dict[int, str] = {}
         self._levels: set[int] = set()
         self._events = 0
+        self._progress_s = time.monotonic()
 
     def run(self) -> int:
         """Follow to the end; returns the exit status.
@@ -71,6 +79,7 @@ class Follower:
                     return STOPPED
                 if reader.changed():
                     self._report(reader)
+                    self._progress(reader)
                 status = reader.worker()
                 if status is not None and (status.over or self._gone(reader)):
                     self._report(reader)
@@ -128,6 +137,21 @@ class Follower:
                     news.append((event.t_ns, facts, f"  * {event.text}"))
         for _, facts, line in sorted(news, key=lambda each: each[0]):
             self._say(facts, line)
+
+    def _progress(self, reader: SessionReader) -> None:
+        """Say every few seconds how the running level goes."""
+        level = next((level for level in reader.levels() if level.state == "running"), None)
+        if level is None or time.monotonic() - self._progress_s < PROGRESS_S:
+            return
+        for source in reader.sources("load"):
+            sample = reader.last_sample(source.id)
+            if sample is None or sample.t_ns < level.start_ns:
+                continue
+            self._progress_s = time.monotonic()
+            known = dict(zip(source.columns, sample.values, strict=True))
+            facts = {"event": "progress", "trial": level.trial, "kind": level.kind, "value": level.value, **known}
+            numbers = {name: f"{known.get(name, math.nan):.4g}".replace("nan", "-") for name in _PROGRESS}
+            self._say(facts, _PROGRESS_LINE.format(**numbers))
 
     def _say(self, facts: Mapping[str, Any], line: str) -> None:
         text = orjson.dumps(_without_nan(facts)).decode() if self.json else line

@@ -105,9 +105,15 @@ def shown_launch(spec: LaunchSpec, places: Places) -> dict[str, object]:
         "argv": [word.replace(work_dir, "WORK").replace(sys.executable, "python") for word in spec.argv],
         "url": spec.url,
         "environment": hidden,
-        "files": {path.name: text for path, text in spec.files.items()},
+        "files": {_short(path, places): text for path, text in spec.files.items()},
         "container": None if spec.container is None else asdict(spec.container),
     }
+
+
+def _short(path: Path, places: Places) -> str:
+    """A file's name; below a folder of its own (a model repository) with that folder."""
+    parts = path.relative_to(places.work_dir).parts[1:] if path.is_relative_to(places.work_dir) else (path.name,)
+    return "/".join(parts)
 
 
 def auth_headers(plan: EnginePlan) -> dict[str, str]:
@@ -126,6 +132,7 @@ def endpoint_for(plan: EnginePlan, engine: Engine, url: str, info: ServerInfo) -
         vocabulary_size=info.vocabulary_size or USUAL_VOCABULARY,
         headers=auth_headers(plan),
         continuous_usage=engine.continuous_usage,
+        max_tokens_field=engine.max_tokens_field,
     )
 
 

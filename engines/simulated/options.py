@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import Final
 
 from engines.gpu.hardware import GpuSpec, UnknownGpuError, find_gpu
 from engines.simulated.faults import FAULT_NAMES, FaultError, Faults, parse_faults
-
-DEFAULT_VERSION: Final = "1.3.0rc20"
-"""TensorRT-LLM version imitated when none is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +15,7 @@ class SimulationOptions:
 
     Attributes:
         dialect: server imitated.
-        version: its version.
+        version: its version, None for the dialect's usual one.
         gpu: type of every GPU.
         gpu_count: GPUs of the host.
         time_scale: factor on the start-up time.
@@ -30,7 +26,7 @@ class SimulationOptions:
     """
 
     dialect: str
-    version: str
+    version: str | None
     gpu: GpuSpec
     gpu_count: int
     time_scale: float
@@ -81,7 +77,7 @@ def split_options(arguments: list[str], dialects: tuple[str, ...]) -> tuple[Simu
         usage="%(prog)s serve MODEL [server flags] [--sim-... flags]",
     )
     parser.add_argument("--sim-dialect", choices=dialects, default=dialects[0])
-    parser.add_argument("--sim-version", default=DEFAULT_VERSION)
+    parser.add_argument("--sim-version")
     parser.add_argument("--sim-gpu", type=_gpu, default="h100-sxm")
     parser.add_argument("--sim-gpus", type=_at_least_one, default=1)
     parser.add_argument("--sim-time-scale", type=_positive, default=1.0)

@@ -77,6 +77,11 @@ class PacedEngine:
         """How well the process keeps up."""
         return Lag(self._behind_ms, self._worst_ms, self._late, self._delivered)
 
+    @property
+    def open_requests(self) -> int:
+        """Requests whose last token has not been delivered."""
+        return len(self._sinks)
+
     def listen(self, listener: Callable[[Iteration], None]) -> None:
         """Have every iteration reported when it ends, after its tokens went out."""
         self._listeners.append(listener)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -196,3 +197,29 @@ def guarded_server(key: str, seen: list[str]) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def test_a_bench_ends_at_the_wanted_precision_and_writes_aiperfs_files(
+    program: Program, server: str, tmp_path: Path
+) -> None:
+    done = program.run(
+        "bench", server, "--concurrency", "2", "--precision", "20%", "--min", "1", "--max", "20", "--isl", "16", "--osl", "8",
+        "--json", "--session", program.session, "--compat", "aiperf", "--artifacts", tmp_path / "artifacts",
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    levels = objects(done.stdout)[-1]["levels"]
+    assert isinstance(levels, list)
+    assert any("precision" in note for note in levels[0]["notes"])
+    folder = tmp_path / "artifacts" / "concurrency2"
+    summary = json.loads((folder / "profile_export_aiperf.json").read_text())
+    records = (folder / "profile_export.jsonl").read_text().splitlines()
+    assert summary["time_to_first_token"]["p99"] > 0
+    assert len(records) > 5
+
+
+def test_a_share_that_is_none_is_refused(program: Program, server: str) -> None:
+    done = program.run("bench", server, "--precision", "exact")
+
+    assert done.returncode == 2
+    assert "such as 2% or 0.02" in done.stderr

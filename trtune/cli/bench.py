@@ -31,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--osl", help="answer length in tokens (default: 128), or a distribution")
     load.add_argument("--requests", type=int, help="exactly so many requests a level")
     load.add_argument("--duration", type=float, metavar="SECONDS", help="measuring window of a level")
-    load.add_argument(
-        "--precision", type=float, metavar="SHARE", help="end when the interval is this narrow, e.g. 0.02"
-    )
+    load.add_argument("--precision", metavar="SHARE", help="end when the interval is this narrow: 2%% or 0.02")
     load.add_argument("--min", type=float, metavar="SECONDS", help="shortest measuring window")
     load.add_argument("--max", type=float, metavar="SECONDS", help="longest measuring window")
     load.add_argument("--warmup", type=float, metavar="SECONDS", help="warm-up before the window")
@@ -63,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         ("load.stop.max_requests", args.requests),
         ("load.stop.min_s", args.min if args.duration is None else args.duration),
         ("load.stop.max_s", args.max if args.duration is None else args.duration),
-        ("load.stop.precision", args.precision),
+        ("load.stop.precision", _share(args.precision)),
         ("load.stop.warmup_s", args.warmup),
     ):
         if value is not None:
@@ -93,6 +91,18 @@ def _numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise UsageError(f"{text}: write numbers with commas between them, such as 1,8,32") from error
+
+
+def _share(text: str | None) -> float | None:
+    """`2%` or `0.02` as a share."""
+    from trtune.errors import UsageError
+
+    if text is None:
+        return None
+    try:
+        return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+    except ValueError as error:
+        raise UsageError(f"--precision {text}: write a share such as 2% or 0.02") from error
 
 
 def _length(text: str | None) -> object:

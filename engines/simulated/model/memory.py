@@ -111,6 +111,11 @@ def activation_bytes(shape: ModelShape, config: EngineConfig) -> float:
     return 1.25 * config.max_num_tokens * per_token + logits
 
 
+def fixed_bytes(config: EngineConfig) -> int:
+    """Return what one GPU loses before anything of the model is there: the context, and workspaces to communicate."""
+    return _CONTEXT_BYTES + (_NCCL_BYTES if config.world_size > 1 else 0)
+
+
 def validate_parallelism(config: EngineConfig, shape: ModelShape, gpu_count: int) -> None:
     """Check the parallel layout against GPUs, heads and layers.
 
@@ -157,7 +162,7 @@ def plan_memory(config: EngineConfig, checkpoint: Checkpoint, gpu: GpuSpec, gpu_
     shape = checkpoint.shape
     validate_parallelism(config, shape, gpu_count)
     ledger = _Ledger(float(gpu.hbm_bytes))
-    ledger.free_bytes -= _CONTEXT_BYTES + (_NCCL_BYTES if config.world_size > 1 else 0)
+    ledger.free_bytes -= fixed_bytes(config)
 
     weights = shape.weight_bytes(checkpoint.weight_precision) / config.world_size
     ledger.take(Component.MODEL, weights)

@@ -5,6 +5,7 @@ Decode comes first, then unfinished prefills, then new requests in order of arri
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -70,8 +71,12 @@ class Scheduler:
             return
         self._give_back(state)
 
-    def schedule(self) -> MicroBatch:
-        """Build the next micro-batch; it is empty when nothing can run now."""
+    def schedule(self, known_by_ms: float = math.inf) -> MicroBatch:
+        """Build the next micro-batch; it is empty when nothing can run now.
+
+        Args:
+            known_by_ms: requests that arrived later are not admitted yet, unless there is nothing else to do.
+        """
         batch = MicroBatch()
         limit = self._config.max_batch_size
         if self._stages > 1:
@@ -79,7 +84,9 @@ class Scheduler:
         self._schedule_decoding(batch, limit)
         budget = self._config.max_num_tokens - len(batch.decoding)
         budget = self._continue_prefills(batch, limit, budget)
-        self._admit(batch, limit, budget)
+        if batch.requests == 0:
+            known_by_ms = math.inf
+        self._admit(batch, limit, budget, known_by_ms)
         return batch
 
     def _schedule_decoding(self, batch: MicroBatch, limit: int) -> None:
@@ -162,13 +169,15 @@ class Scheduler:
         batch.context_pairs += tokens * (past + tokens / 2)
         return tokens
 
-    def _admit(self, batch: MicroBatch, limit: int, budget: int) -> None:
+    def _admit(self, batch: MicroBatch, limit: int, budget: int, known_by_ms: float) -> None:
         config = self._config
         if config.capacity_policy is CapacityPolicy.STATIC_BATCH and self.active:
             return
         chunked = config.enable_chunked_prefill
         while self.waiting and budget > 0 and batch.requests < limit and len(self.active) < self._max_active:
             state = self.waiting[0]
+            if state.arrival_ms > known_by_ms:
+                return
             hashes = state.request.block_hashes
             matched, held = self._pool.match(hashes, state.context_tokens)
             cached_tokens = len(matched) * self._pool.tokens_per_block

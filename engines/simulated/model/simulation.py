@@ -71,6 +71,8 @@ class Simulation:
         self._cancelled: set[int] = set()
         self._next_id = 1
         self._next_index = 0
+        self._previous_start_ms = 0.0
+        self._previous_end_ms = -1.0
 
     @property
     def has_work(self) -> bool:
@@ -81,6 +83,16 @@ class Simulation:
     def unfinished_requests(self) -> int:
         """Requests submitted and neither finished nor aborted."""
         return len(self._scheduler.active) + len(self._scheduler.waiting) - len(self._cancelled)
+
+    @property
+    def running_requests(self) -> int:
+        """Requests that hold KV cache."""
+        return len(self._scheduler.active)
+
+    @property
+    def waiting_requests(self) -> int:
+        """Requests that wait for their first iteration, or again after an eviction."""
+        return len(self._scheduler.waiting)
 
     @property
     def kv(self) -> KvSnapshot:
@@ -158,14 +170,14 @@ class Simulation:
         if not self.has_work:
             raise SimulationError("step() without an unfinished request: submit one, or look at has_work")
         start_ms = self.now_ms
-        batch = self._scheduler.schedule()
+        batch = self._scheduler.schedule(self._known_by_ms(start_ms))
         cost = self._costs.price(batch)
         self._launch(batch, start_ms)
         stages = self.config.pipeline_parallel_size
         self._pipeline.append((batch, cost))
         slowest = max(stage.duration_ms for _, stage in self._pipeline)
         duration_ms = self._noisy(slowest)
-        self.now_ms = end_ms = start_ms + duration_ms
+        self.now_ms = self._previous_end_ms = end_ms = start_ms + duration_ms
         emitted: tuple[RequestState, ...] = ()
         completed: tuple[RequestState, ...] = ()
         if len(self._pipeline) == stages:
@@ -173,6 +185,16 @@ class Simulation:
         index = self._next_index
         self._next_index += 1
         return self._record(batch, cost, index, start_ms, duration_ms, emitted, completed)
+
+    def _known_by_ms(self, start_ms: float) -> float:
+        """Return until when a request must have come to be in the iteration that begins now.
+
+        With the overlap scheduler a batch is put together while the one before it runs, so that what arrives during that
+        iteration waits for the next but one. This keeps the waves of a closed loop together.
+        """
+        previous_ms, self._previous_start_ms = self._previous_start_ms, start_ms
+        back_to_back = self._previous_end_ms == start_ms
+        return previous_ms if self.config.overlap_scheduler and back_to_back else start_ms
 
     def _noisy(self, duration_ms: float) -> float:
         noise = self.config.noise_ratio

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from engines.simulated.model.requests import GenerationRequest, RequestState
 
 if TYPE_CHECKING:
+    from engines.simulated.model.requests import BlockHashes
     from engines.simulated.model.simulation import Simulation
 
 
@@ -26,6 +27,7 @@ class VirtualLoad:
         spread_ratio: lengths are uniform within this share of the mean, 0 for fixed lengths.
         overhead_ms: time outside the engine for each request: HTTP, tokenisation, the client.
         seed: seed of the lengths.
+        cached_prompts: how many prompts, evenly spread, an earlier load has left in the KV cache.
     """
 
     concurrency: int
@@ -36,6 +38,7 @@ class VirtualLoad:
     spread_ratio: float = 0.0
     overhead_ms: float = 0.0
     seed: int = 0
+    cached_prompts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,25 @@ def _draw(rng: random.Random, mean: int, spread_ratio: float) -> int:
     return max(1, round(mean * rng.uniform(1 - spread_ratio, 1 + spread_ratio)))
 
 
+def _hashes(simulation: Simulation, index: int, prompt_tokens: int, load: VirtualLoad) -> BlockHashes:
+    """Return the hashes of a prompt that was seen before; none for the others, which share nothing."""
+    if index * load.cached_prompts % load.requests >= load.cached_prompts:
+        return ()
+    blocks = prompt_tokens // simulation.config.tokens_per_block
+    return tuple(index << 20 | block for block in range(blocks))
+
+
+def _fill_cache(simulation: Simulation, load: VirtualLoad) -> None:
+    """Run the prompts that shall be found in the cache, one after the other."""
+    for index in range(load.requests):
+        hashes = _hashes(simulation, index, load.input_tokens, load)
+        if not hashes:
+            continue
+        simulation.submit(GenerationRequest(load.input_tokens, 1, block_hashes=hashes))
+        while simulation.has_work:
+            simulation.step()
+
+
 def run_virtual_load(simulation: Simulation, load: VirtualLoad) -> VirtualResult:
     """Drive a fresh simulation with a closed loop and return what a client would have seen.
 
@@ -90,6 +112,7 @@ def run_virtual_load(simulation: Simulation, load: VirtualLoad) -> VirtualResult
         for _ in range(load.requests)
     ]
     shapes.reverse()
+    _fill_cache(simulation, load)
     start_ms = simulation.now_ms
     arrivals = deque([start_ms + load.overhead_ms] * min(load.concurrency, load.requests))
     previous: dict[int, float] = {}
@@ -100,7 +123,8 @@ def run_virtual_load(simulation: Simulation, load: VirtualLoad) -> VirtualResult
         while arrivals and (arrivals[0] <= simulation.now_ms or not simulation.has_work):
             simulation.advance_to(arrivals.popleft())
             prompt, output = shapes.pop()
-            simulation.submit(GenerationRequest(prompt, output))
+            hashes = _hashes(simulation, load.requests - len(shapes) - 1, prompt, load)
+            simulation.submit(GenerationRequest(prompt, output, block_hashes=hashes))
         iteration = simulation.step()
         opened = len(done) >= load.warmup_requests
         window_tokens += len(iteration.emitted) if opened else 0

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from engines.simulated.tokens import word_index
 from engines.simulated.trtllm.events import answer_text, usage_bytes
-from engines.simulated.trtllm.tokens import word_index
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

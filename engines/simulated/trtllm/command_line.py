@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import yaml
 
+from engines.simulated.start import USAGE_EXIT_CODE
 from engines.simulated.trtllm.versions import V1_2, V1_3, V1_3_CLI_WINS, V1_3_LATE, ServerVersion
-
-USAGE_EXIT_CODE: Final = 2
 
 
 class ConfigFileError(Exception):
@@ -207,8 +205,3 @@ def merge_settings(
         if isinstance(winner.get(key), dict) and isinstance(loser.get(key), dict):
             merged[key] = {**loser[key], **winner[key]}
     return merged, tuple(overridden)
-
-
-def print_error(text: str) -> None:
-    """Print to stderr at once, as a dying server does."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201  # this text is the program's answer

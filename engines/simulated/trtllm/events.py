@@ -12,7 +12,7 @@ from typing import Final
 
 import orjson
 
-from engines.simulated.trtllm.tokens import ESCAPED_WORDS, WORDS, word_index
+from engines.simulated.tokens import ESCAPED_WORDS, WORDS, word_index
 
 DONE_EVENT: Final = b"data: [DONE]\n\n"
 

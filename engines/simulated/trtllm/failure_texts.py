@@ -40,11 +40,6 @@ def out_of_memory_text(error: OutOfGpuMemoryError) -> str:
     )
 
 
-def bind_failure_text(host: str, port: int, reason: str) -> str:
-    """Return the text of a port that cannot be bound."""
-    return f"RuntimeError: Failed to bind socket to {host}:{port}: {reason}"
-
-
 def window_too_large_text(max_seq_len: int, kv_capacity_tokens: int) -> str:
     """Return the text of a KV pool that cannot hold one sequence; the server's exact words are not known."""
     return (

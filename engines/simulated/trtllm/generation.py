@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import zlib
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from aiohttp import web
 
+from engines.simulated.answering import Answering
 from engines.simulated.model import GenerationRequest, PromptTooLongError, RequestState, hash_blocks
+from engines.simulated.tokens import render_chat, tokenize
 from engines.simulated.trtllm.answers import chat_object, completion_object, total_usage
 from engines.simulated.trtllm.events import (
     DONE_EVENT,
@@ -30,7 +31,6 @@ from engines.simulated.trtllm.protocol import (
     parse_body,
 )
 from engines.simulated.trtllm.request_records import PERF_METRICS_EVENT, PERF_METRICS_HEADER, timing_fields
-from engines.simulated.trtllm.tokens import render_chat, tokenize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from engines.simulated.pacing import PacedEngine
 
 _JSON = "application/json"
-_SSE = "text/event-stream; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,59 +45,6 @@ class Prompt:
     """One prompt of a request body as token ids."""
 
     token_ids: Sequence[int]
-
-
-class WholeAnswer:
-    """Collects one prompt's tokens until it is finished."""
-
-    def __init__(self) -> None:
-        self.done = asyncio.Event()
-
-    def token(self, state: RequestState) -> None:
-        """Wake the handler when the last token is there."""
-        if state.finish_reason is not None:
-            self.done.set()
-
-
-class StreamedAnswer:
-    """Writes one prompt's tokens straight to the connection, with no task switch for a token.
-
-    aiohttp has sent the headers of a chunked response by then; the chunks are framed here.
-    """
-
-    def __init__(
-        self,
-        transport: asyncio.WriteTransport,
-        events: CompletionEvents | ChatEvents,
-        stream_interval: int,
-        cut_after_tokens: int | None,
-    ) -> None:
-        self.done = asyncio.Event()
-        self._transport = transport
-        self._events = events
-        self._interval = stream_interval
-        self._cut_after = cut_after_tokens
-        self._sent_tokens = 0
-
-    def token(self, state: RequestState) -> None:
-        """Send what is due: the first token, the last, and every ``stream_interval``-th (contract section 4.3)."""
-        generated = state.generated_tokens
-        finish = state.finish_reason
-        if finish is None and generated != 1 and generated % self._interval:
-            return
-        prompt_tokens, cached = state.request.prompt_tokens, state.cached_tokens
-        event = self._events.tokens(state.id, self._sent_tokens, generated, finish, prompt_tokens, cached)
-        frame = b"%x\r\n%b\r\n" % (len(event), event)
-        if self._sent_tokens == 0:
-            opening = self._events.opening(prompt_tokens, cached)
-            if opening:
-                frame = b"%x\r\n%b\r\n%b" % (len(opening), opening, frame)
-        self._transport.write(frame)
-        self._sent_tokens = generated
-        if self._cut_after is not None and generated >= self._cut_after:
-            self._transport.close()
-        if finish is not None:
-            self.done.set()
 
 
 class Generation:
@@ -115,9 +61,9 @@ class Generation:
             offers_timing: whether a request may ask for timing fields (contract section 4.6, late 1.3).
         """
         self._engine = engine
+        self._answering = Answering(engine, cut_after_tokens)
         self._offers_timing = offers_timing
         self._config = engine.simulation.config
-        self._cut_after = cut_after_tokens
 
     async def completions(self, request: web.Request) -> web.StreamResponse:
         """Answer ``POST /v1/completions``."""
@@ -134,7 +80,7 @@ class Generation:
                 CompletionEvents(body.model, created, index, usage, body.detokenize) for index in range(len(jobs))
             ]
             return await self._stream(request, body.model, created, jobs, events, usage)
-        states = await self._collect(jobs)
+        states = await self._answering.collect(jobs)
         return _json(completion_object(body, created, states), self._timing(request, states[0]))
 
     async def chat_completions(self, request: web.Request) -> web.StreamResponse:
@@ -149,12 +95,12 @@ class Generation:
             usage = _usage_mode(body)
             events = [ChatEvents(body.model, created, 0, usage)]
             return await self._stream(request, body.model, created, jobs, events, usage)
-        states = await self._collect(jobs)
+        states = await self._answering.collect(jobs)
         return _json(chat_object(body, created, states[0]), self._timing(request, states[0]))
 
     async def probe(self) -> None:
         """Generate one token, as ``/health_generate`` does."""
-        await self._collect([GenerationRequest(prompt_tokens=8, max_tokens=1)])
+        await self._answering.collect([GenerationRequest(prompt_tokens=8, max_tokens=1)])
 
     def _jobs(
         self, body: SamplingRequest, prompts: Sequence[Prompt], max_tokens: int | None
@@ -180,16 +126,6 @@ class Generation:
             )
         return jobs
 
-    async def _collect(self, jobs: Sequence[GenerationRequest]) -> list[RequestState]:
-        sinks = [WholeAnswer() for _ in jobs]
-        states = [self._engine.submit(job, sink) for job, sink in zip(jobs, sinks, strict=True)]
-        try:
-            for sink in sinks:
-                await sink.done.wait()
-        finally:
-            self._abort(states)
-        return states
-
     async def _stream(
         self,
         request: web.Request,
@@ -199,40 +135,21 @@ class Generation:
         events: Sequence[CompletionEvents | ChatEvents],
         usage: UsageMode,
     ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": _SSE})
-        response.enable_chunked_encoding()
-        await response.prepare(request)
-        await response.write(b"")  # the headers leave now, as uvicorn's do
-        transport = request.transport
-        if transport is None:  # gone already
-            return response
-        interval = self._config.stream_interval
-        sinks = [StreamedAnswer(transport, event, interval, self._cut_after) for event in events]
-        states = [self._engine.submit(job, sink) for job, sink in zip(jobs, sinks, strict=True)]
-        try:
-            for sink in sinks:
-                await sink.done.wait()
-        finally:
-            self._abort(states)
-        tail = DONE_EVENT
-        if usage.final:
-            tail = final_usage_event(model, created, total_usage(states)) + tail
-        timing = self._timing(request, states[0])
-        if timing:
-            tail += b"event: %s\ndata: %s\n\n" % (PERF_METRICS_EVENT, orjson.dumps(timing))
-        await response.write_eof(tail)
-        return response
+        def tail(states: list[RequestState]) -> bytes:
+            end = DONE_EVENT
+            if usage.final:
+                end = final_usage_event(model, created, total_usage(states)) + end
+            timing = self._timing(request, states[0])
+            if timing:
+                end += b"event: %s\ndata: %s\n\n" % (PERF_METRICS_EVENT, orjson.dumps(timing))
+            return end
+
+        return await self._answering.stream(request, jobs, events, tail)
 
     def _timing(self, request: web.Request, state: RequestState) -> dict[str, str]:
         """Return the timing fields a request asked for, none if it did not or the version has none."""
         wanted = self._offers_timing and request.headers.get(PERF_METRICS_HEADER) == "1"
         return timing_fields(state) if wanted else {}
-
-    def _abort(self, states: Sequence[RequestState]) -> None:
-        """Cancel what is unfinished, which is something only when the client went away."""
-        for state in states:
-            if state.finish_reason is None:
-                self._engine.abort(state)
 
 
 def _completion_prompts(body: CompletionRequest) -> list[Prompt]:

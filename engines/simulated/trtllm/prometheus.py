@@ -6,9 +6,9 @@ labels, no ``_created`` series, and nothing at all before the first observation.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
+from engines.simulated.exposition import Histogram, Labels, label_text
 from engines.simulated.trtllm.versions import V1_3, ServerVersion
 
 if TYPE_CHECKING:
@@ -44,38 +44,17 @@ _HISTOGRAMS: Final = (
 _HISTOGRAMS_BEFORE_1_3: Final = 4
 """Only the first four exist before 1.3."""
 
-Labels = dict[str, str]
 
+class _Histogram(Histogram):
+    """Skips zeros, as the server does (contract section 3.1), and puts the sum first."""
 
-def _label_text(labels: Labels) -> str:
-    return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in sorted(labels.items())) + "}"
-
-
-def _escape(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-class _Histogram:
-    """Counts observations by bucket."""
-
-    def __init__(self, buckets: tuple[float, ...]) -> None:
-        self._buckets = buckets
-        self._counts = [0] * (len(buckets) + 1)
-        self._sum = 0.0
-
-    def observe(self, value: float) -> None:
-        if value > 0.0:  # the server skips zeros (contract section 3.1)
-            self._counts[bisect_left(self._buckets, value)] += 1
-            self._sum += value
+    def observe(self, value: float, times: int = 1) -> None:
+        if value > 0.0:
+            super().observe(value, times)
 
     def lines(self, name: str, labels: Labels) -> Iterator[str]:
-        total = 0
-        bounds = [*(str(bound) for bound in self._buckets), "+Inf"]
-        yield f"{name}_sum{_label_text(labels)} {self._sum}"
-        for bound, count in zip(bounds, self._counts, strict=True):
-            total += count
-            yield f"{name}_bucket{_label_text({**labels, 'le': bound})} {float(total)}"
-        yield f"{name}_count{_label_text(labels)} {float(total)}"
+        *buckets, count, total = super().lines(name, labels)
+        yield from (total, *buckets, count)
 
 
 class PrometheusPage:
@@ -184,7 +163,7 @@ class PrometheusPage:
         yield f"# HELP {prefix}request_success_total Count of successfully processed requests."
         yield f"# TYPE {prefix}request_success_total counter"
         for reason, count in self._finished.items():
-            yield f"{prefix}request_success_total{_label_text({**labels, 'finished_reason': reason})} {float(count)}"
+            yield f"{prefix}request_success_total{label_text({**labels, 'finished_reason': reason})} {float(count)}"
         for name, value in self._totals.items():
             yield from self._single(f"{prefix}{name}_total", "counter", value)
         for name, value in self._gauges.items():
@@ -192,9 +171,9 @@ class PrometheusPage:
         for name, info in self._config_info.items():
             yield f"# HELP {prefix}{name} Multiprocess metric"
             yield f"# TYPE {prefix}{name} gauge"
-            yield f"{prefix}{name}{_label_text({**labels, **info})} 1.0"
+            yield f"{prefix}{name}{label_text({**labels, **info})} 1.0"
 
     def _single(self, name: str, kind: str, value: float) -> Iterator[str]:
         yield f"# HELP {name} Multiprocess metric"
         yield f"# TYPE {name} {kind}"
-        yield f"{name}{_label_text(self._labels)} {float(value)}"
+        yield f"{name}{label_text(self._labels)} {float(value)}"

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from aiohttp import web
 
+from engines.simulated.face import Face, json_response, metrics_response
 from engines.simulated.trtllm.generation import Generation
 from engines.simulated.trtllm.iteration_records import IterationRecord, RecordFormat, log_line
-from engines.simulated.trtllm.prometheus import Labels, PrometheusPage
+from engines.simulated.trtllm.prometheus import PrometheusPage
 from engines.simulated.trtllm.protocol import error_body
 from engines.simulated.trtllm.request_records import perf_record
 from engines.simulated.trtllm.start_log import log
@@ -22,16 +22,12 @@ from engines.simulated.trtllm.statistics import Regime, StatisticsBuffers
 from engines.simulated.trtllm.versions import V1_1, V1_3, V1_3_LATE, ServerVersion
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler
-
+    from engines.simulated.exposition import Labels
     from engines.simulated.faults import Faults
     from engines.simulated.model import Iteration, RequestState
     from engines.simulated.pacing import PacedEngine
     from engines.simulated.telemetry import GpuTelemetry
     from engines.simulated.trtllm.arguments import TorchLlmArgs
-
-SERVER_HEADER: Final = "trtune-simulated"
-"""The one thing in an answer that says what this server is."""
 
 _CLOCK_PAUSE_S: Final = 0.2
 
@@ -53,21 +49,11 @@ class ServedModel:
     faults: Faults
 
 
-def served_name(model: str, override: str | None) -> str:
-    """Return the model id: the override, else a local folder's name, else MODEL as typed (contract section 2.1)."""
-    if override:
-        return override
-    return Path(model).resolve().name if Path(model).is_dir() else model
-
-
-def _json(value: object) -> web.Response:
-    return web.Response(body=orjson.dumps(value), content_type="application/json")
-
-
-class TrtllmServer:
+class TrtllmServer(Face):
     """Endpoints, statistics and metrics of one ready server."""
 
     def __init__(self, served: ServedModel, engine: PacedEngine, telemetry: GpuTelemetry) -> None:
+        super().__init__(engine)
         self._served = served
         self._engine = engine
         self._telemetry = telemetry
@@ -98,7 +84,6 @@ class TrtllmServer:
         self._last_kv = simulation.kv
         self._last_duration_ms = 0.0
         self._last_gpu_ms = 0.0
-        self.hung = False
         engine.listen(self._observe)
 
     def _config_info(self) -> dict[str, Labels]:
@@ -169,7 +154,7 @@ class TrtllmServer:
 
     def application(self) -> web.Application:
         """Return the routes of this version as an application."""
-        app = web.Application(client_max_size=64 << 20, middlewares=[self._middleware()])
+        app = super().application()
         add = app.router.add_route
         add("GET", "/health", self._health)
         add("GET", "/health_generate", self._health_generate)
@@ -179,7 +164,6 @@ class TrtllmServer:
         add("POST", "/kv_cache_events", self._kv_cache_events)
         add("POST", "/v1/completions", self._generation.completions)
         add("POST", "/v1/chat/completions", self._generation.chat_completions)
-        add("GET", "/sim/status", self._status)
         version = self._served.version
         if version >= V1_1:
             add("GET", "/steady_clock_offset", self._steady_clock_offset)
@@ -192,30 +176,7 @@ class TrtllmServer:
         if version >= V1_3:
             add("GET", "/server_info", self._server_info)
             add("GET", "/energy_metrics", self._energy_metrics)
-        app.on_response_prepare.append(self._name_server)
         return app
-
-    def _middleware(self) -> Any:  # aiohttp has no public name for this type
-        @web.middleware
-        async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if self.hung:
-                await asyncio.Event().wait()
-            try:
-                return await handler(request)
-            except web.HTTPNotFound:
-                return _refused(404, "Not Found")
-            except web.HTTPMethodNotAllowed as error:
-                response = _refused(405, "Method Not Allowed")
-                response.headers["Allow"] = ",".join(sorted(error.allowed_methods - {"HEAD"}))
-                return response
-
-        return answer
-
-    async def _name_server(self, _: web.Request, response: web.StreamResponse) -> None:
-        response.headers["Server"] = SERVER_HEADER
-        lag_ms = self._engine.lag.behind_ms
-        if lag_ms:
-            response.headers["X-Sim-Behind-Ms"] = f"{lag_ms:.0f}"
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response()
@@ -225,7 +186,7 @@ class TrtllmServer:
         return web.Response(body=b"Generation health check OK", headers={"Content-Type": "text/plain"})
 
     async def _version(self, _: web.Request) -> web.Response:
-        return _json({"version": str(self._served.version)})
+        return json_response({"version": str(self._served.version)})
 
     async def _models(self, _: web.Request) -> web.Response:
         card = {
@@ -234,29 +195,28 @@ class TrtllmServer:
             "created": self._created,
             "owned_by": "tensorrt_llm",
         }
-        return _json({"object": "list", "data": [card]})
+        return json_response({"object": "list", "data": [card]})
 
     async def _metrics(self, _: web.Request) -> web.Response:
         await asyncio.sleep(self._served.faults.slow_metrics_s)
-        return _json([self._format.render(record) for record in await self._statistics.read()])
+        return json_response([self._format.render(record) for record in await self._statistics.read()])
 
     async def _prometheus(self, _: web.Request) -> web.Response:
         await asyncio.sleep(self._served.faults.slow_metrics_s)
-        headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        return web.Response(body=self._page.render().encode(), headers=headers)
+        return metrics_response(self._page.render())
 
     async def _perf_metrics(self, _: web.Request) -> web.Response:
         records = list(self._perf_records)
         self._perf_records.clear()
-        return _json(records)
+        return json_response(records)
 
     async def _kv_cache_events(self, _: web.Request) -> web.Response:
-        return _json([])
+        return json_response([])
 
     async def _server_info(self, _: web.Request) -> web.Response:
         simulation = self._engine.simulation
         startup = simulation.startup
-        return _json(
+        return json_response(
             {
                 "disaggregated_params": {},
                 "max_batch_size": simulation.config.max_batch_size,
@@ -276,29 +236,15 @@ class TrtllmServer:
             body = orjson.dumps({"error": "Energy metrics are not enabled"})
             return web.Response(status=503, body=body, content_type="application/json")
         now_s = time.monotonic()
-        return _json({"total_energy_j": self._telemetry.total_energy_j(now_s), "query_time": time.perf_counter()})
+        return json_response(
+            {"total_energy_j": self._telemetry.total_energy_j(now_s), "query_time": time.perf_counter()}
+        )
 
     async def _steady_clock_offset(self, _: web.Request) -> web.Response:
         receive_ts = time.monotonic()
         await asyncio.sleep(_CLOCK_PAUSE_S)
-        return _json({"receive_ts": receive_ts, "transmit_ts": time.monotonic()})
+        return json_response({"receive_ts": receive_ts, "transmit_ts": time.monotonic()})
 
     async def _responses(self, _: web.Request) -> web.Response:
         body = error_body("Responses API only supports harmony format for now")
         return web.Response(status=400, body=body, content_type="application/json")
-
-    async def _status(self, _: web.Request) -> web.Response:
-        simulation = self._engine.simulation
-        return _json(
-            {
-                "simulated": True,
-                "gpu": simulation.gpu.name,
-                "virtual_ms": simulation.now_ms,
-                "unfinished_requests": simulation.unfinished_requests,
-                **asdict(self._engine.lag),
-            }
-        )
-
-
-def _refused(status: int, detail: str) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps({"detail": detail}), content_type="application/json")

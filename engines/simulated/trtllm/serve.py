@@ -8,58 +8,55 @@ import os
 import sys
 import time
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from engines.models import Checkpoint, ModelShapeError, load_checkpoint
-from engines.simulated.dcgm import make_dcgm_app
-from engines.simulated.lifecycle import StopRequestedError, StopSignal, bind, run_until_done, start_site
+from engines.simulated.answering import served_name
+from engines.simulated.lifecycle import StopRequestedError, StopSignal, run_until_done, start_site
 from engines.simulated.model import ConfigurationError, EngineConfig, OutOfGpuMemoryError, Simulation
 from engines.simulated.model.memory import Component
 from engines.simulated.model.startup import IMPORTS_S
 from engines.simulated.pacing import PacedEngine
+from engines.simulated.start import (
+    FAILED_EXIT_CODE,
+    FOREVER_S,
+    USAGE_EXIT_CODE,
+    StartError,
+    arm_faults,
+    bind_or_fail,
+    construct,
+    print_error,
+    read_model,
+    start_dcgm,
+)
 from engines.simulated.telemetry import GpuTelemetry
 from engines.simulated.trtllm.arguments import TorchLlmArgs, ignored_keys, validate_arguments
 from engines.simulated.trtllm.command_line import (
-    USAGE_EXIT_CODE,
     ConfigFileError,
     ServeCommand,
     merge_settings,
     parse_command,
-    print_error,
     read_config,
 )
 from engines.simulated.trtllm.engine_settings import engine_config
-from engines.simulated.trtllm.failure_texts import (
-    bind_failure_text,
-    out_of_memory_text,
-    window_too_large_text,
-)
-from engines.simulated.trtllm.routes import ServedModel, TrtllmServer, served_name
+from engines.simulated.trtllm.failure_texts import out_of_memory_text, window_too_large_text
+from engines.simulated.trtllm.routes import ServedModel, TrtllmServer
 from engines.simulated.trtllm.start_log import log, log_graphs, log_memory, uvicorn_log
-from engines.simulated.trtllm.versions import V1_3, ServerVersion, VersionError
+from engines.simulated.trtllm.versions import DEFAULT_VERSION, V1_3, ServerVersion, VersionError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
     from pathlib import Path
 
-    from engines.simulated.faults import Faults
+    from engines.models import Checkpoint
     from engines.simulated.options import SimulationOptions
-
-_FAILED: Final = 1
-_FOREVER_S: Final = 1e9
-
-
-class StartError(Exception):
-    """The start failed; the message is what the server prints."""
 
 
 def main(arguments: list[str], options: SimulationOptions) -> int:
     """Serve until a signal comes and return the exit code."""
     try:
-        version = ServerVersion.parse(options.version)
+        version = ServerVersion.parse(options.version or DEFAULT_VERSION)
     except VersionError as error:
         print_error(f"error: --sim-version: {error}")
         return USAGE_EXIT_CODE
@@ -89,7 +86,7 @@ class _Server:
                 await self._serve(stack, stop)
         except StartError as error:
             print_error(str(error))
-            return _FAILED
+            return FAILED_EXIT_CODE
         except StopRequestedError:
             log("Shutting down while starting")
         return 0
@@ -98,12 +95,13 @@ class _Server:
         arguments = self._settle_arguments()
         bound = self._bind()
         stack.callback(bound.close)
-        checkpoint = self._load_checkpoint()
+        checkpoint = read_model(self._command.model)
         config = engine_config(arguments, checkpoint)
         for key in ignored_keys(arguments):
             log(f"simulated: {key} is accepted and has no effect here", level="W")
         telemetry = GpuTelemetry(self._options.gpu, config.world_size, time.monotonic())
-        await self._start_dcgm(stack, telemetry)
+        if dcgm_url := await start_dcgm(stack, self._options, telemetry):
+            log(f"simulated: dcgm-exporter on {dcgm_url}")
         simulation = await self._load(stop, config, checkpoint, telemetry)
 
         engine = PacedEngine(simulation, self._options.speed)
@@ -118,7 +116,7 @@ class _Server:
         uvicorn_log("Application startup complete.")
         host, port = bound.getsockname()[:2]
         uvicorn_log(f"Uvicorn running on http://{host}:{port} (Press CTRL+C to quit)")
-        self._arm_faults(self._options.faults, engine, server)
+        arm_faults(self._options, engine.freeze, server.hang)
         await stop.wait()
         uvicorn_log("Shutting down")
 
@@ -139,36 +137,16 @@ class _Server:
 
     def _bind(self) -> socket.socket:
         command = self._command
-        try:
-            bound = bind(command.host, command.port)
-        except OSError as error:
-            raise StartError(bind_failure_text(command.host, command.port, str(error))) from error
+        bound = bind_or_fail(command.host, command.port)
         if command.report_address_path is not None:
             _write_atomically(command.report_address_path, "{}:{}".format(*bound.getsockname()[:2]))
         return bound
-
-    def _load_checkpoint(self) -> Checkpoint:
-        try:
-            return load_checkpoint(self._command.model)
-        except ModelShapeError as error:
-            raise StartError(f"OSError: {error}") from error
-
-    async def _start_dcgm(self, stack: AsyncExitStack, telemetry: GpuTelemetry) -> None:
-        options = self._options
-        if options.dcgm_port is None:
-            return
-        try:
-            bound = bind("127.0.0.1", options.dcgm_port)
-        except OSError as error:
-            raise StartError(bind_failure_text("127.0.0.1", options.dcgm_port, str(error))) from error
-        await start_site(stack, make_dcgm_app(options.gpu, options.gpu_count, telemetry), bound)
-        log(f"simulated: dcgm-exporter on http://127.0.0.1:{bound.getsockname()[1]}/metrics")
 
     async def _load(
         self, stop: StopSignal, config: EngineConfig, checkpoint: Checkpoint, telemetry: GpuTelemetry
     ) -> Simulation:
         """Go through the phases of a start in scaled time, and fail where the real server would."""
-        outcome = self._construct(config, checkpoint)
+        outcome = construct(config, checkpoint, self._options)
         scale = self._options.time_scale
         log(f"Using LLM with PyTorch backend, world_size {config.world_size}")
         await stop.sleep(IMPORTS_S * scale)
@@ -180,23 +158,13 @@ class _Server:
             raise StartError(out_of_memory_text(outcome))
         return await self._finish_load(stop, outcome, telemetry)
 
-    def _construct(
-        self, config: EngineConfig, checkpoint: Checkpoint
-    ) -> Simulation | ConfigurationError | OutOfGpuMemoryError:
-        """Build the engine at once; a failure is kept for the moment at which it would show."""
-        options = self._options
-        try:
-            return Simulation(config, checkpoint, options.gpu, gpu_count=options.gpu_count, seed=options.seed)
-        except (ConfigurationError, OutOfGpuMemoryError) as error:
-            return error
-
     async def _finish_load(self, stop: StopSignal, simulation: Simulation, telemetry: GpuTelemetry) -> Simulation:
         plan, times, scale = simulation.plan, simulation.startup, self._options.time_scale
         faults = self._options.faults
         await stop.sleep(times.weights_s * scale)
         telemetry.set_memory(plan.weight_bytes)
         log(f"Model init total -- {times.weights_s * scale:.2f}s")
-        await stop.sleep(_FOREVER_S if faults.never_ready else times.estimation_s * scale)
+        await stop.sleep(FOREVER_S if faults.never_ready else times.estimation_s * scale)
         if faults.oom_at_start:
             free = simulation.gpu.hbm_bytes - plan.weight_bytes
             before = tuple(row for row in plan.created if row.component is not Component.KV_CACHE)
@@ -218,30 +186,6 @@ class _Server:
         configured = simulation.config.max_seq_len is not None
         if lowered_from is not None and configured and self._version >= V1_3:
             raise StartError(window_too_large_text(lowered_from, plan.kv_capacity_tokens))
-
-    def _arm_faults(self, faults: Faults, engine: PacedEngine, server: TrtllmServer) -> None:
-        """Schedule the faults that come some time after readiness."""
-        loop = asyncio.get_running_loop()
-
-        def hang() -> None:
-            server.hung = True
-            engine.freeze()
-
-        timed: tuple[tuple[float | None, Callable[[], None]], ...] = (
-            (faults.crash_at_s, _die),
-            (faults.hang_at_s, hang),
-            (faults.zombie_at_s, engine.freeze),
-        )
-        for delay_s, action in timed:
-            if delay_s is not None:
-                loop.call_later(delay_s, action)
-
-
-def _die() -> None:
-    """End at once, like a process the kernel killed: no goodbye on any connection."""
-    sys.stdout.flush()
-    print_error("simulated: crash-at: the process ends now")
-    os._exit(_FAILED)
 
 
 def _write_atomically(path: Path, text: str) -> None:

@@ -11,6 +11,10 @@ _FINAL: Final = 1_000_000
 """Stands for "no release candidate": sorts after every one of them."""
 
 
+DEFAULT_VERSION: Final = "1.3.0rc20"
+"""Imitated when none is asked for."""
+
+
 class VersionError(ValueError):
     """A text is not a TensorRT-LLM version."""
 

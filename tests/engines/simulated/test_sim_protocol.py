@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engines.simulated.tokens import render_chat, tokenize
 from engines.simulated.trtllm.protocol import (
     ChatCompletionRequest,
     CompletionRequest,
@@ -17,7 +18,6 @@ from engines.simulated.trtllm.protocol import (
     error_body,
     parse_body,
 )
-from engines.simulated.trtllm.tokens import render_chat, tokenize
 
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()),

@@ -38,6 +38,27 @@ def test_no_iteration_exceeds_the_token_budget() -> None:
         assert iteration.context_tokens + iteration.generation_requests <= 256
 
 
+@pytest.mark.parametrize(("overlap", "context_tokens"), [(False, [20, 0]), (True, [0, 20])])
+def test_with_overlap_a_request_waits_for_the_iteration_after_the_one_already_put_together(
+    overlap: bool, context_tokens: list[int]
+) -> None:
+    simulation = tiny_simulation(overlap_scheduler=overlap)
+    simulation.submit(request(100, max_tokens=10))
+    simulation.step()
+    simulation.submit(request(20), arrival_ms=simulation.now_ms)
+
+    assert [simulation.step().context_tokens for _ in range(2)] == context_tokens
+
+
+def test_with_overlap_a_request_to_an_idle_server_does_not_wait() -> None:
+    simulation = tiny_simulation()
+    simulation.submit(request(100, max_tokens=1))
+    run_to_end(simulation)
+    simulation.submit(request(20))
+
+    assert simulation.step().context_tokens == 20
+
+
 def test_no_iteration_exceeds_the_batch_budget() -> None:
     simulation = tiny_simulation(max_batch_size=3)
     for _ in range(10):
@@ -47,7 +68,7 @@ def test_no_iteration_exceeds_the_batch_budget() -> None:
 
 
 def test_decode_is_scheduled_before_prefill() -> None:
-    simulation = tiny_simulation(max_num_tokens=64, enable_chunked_prefill=True)
+    simulation = tiny_simulation(max_num_tokens=64, enable_chunked_prefill=True, overlap_scheduler=False)
     simulation.submit(request(32, max_tokens=10))
     simulation.step()
     simulation.submit(request(200))
