@@ -9,6 +9,9 @@ import sys
 BENCHMARKS = {
     "calibration": ("benchmarks.simulated.calibration",),
     "emission": ("benchmarks.simulated.emission",),
+    "search": ("benchmarks.tuner.run", "--quick"),
+    "search-cost": ("benchmarks.tuner.cost",),
+    "search-filter": ("benchmarks.tuner.filter",),
     "load": ("benchmarks.load.run",),
     "screen": ("benchmarks.screen.run",),
 }

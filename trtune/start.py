@@ -16,6 +16,7 @@ from sessions.metrics import METRICS
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder, is_written
 from trtune import __version__
+from tuner.environment import worker_environment
 from tuner.errors import TunerError
 from tuner.server import check_plan_engine
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tuner.plan import Plan
 
 WORKER_START_S = 30.0
+
 _VERSIONS_OF = ("optuna", "textual", "aiohttp", "numpy", "pandas", "nvidia-ml-py", "tensorrt-llm")
 
 
@@ -57,6 +59,7 @@ def start_worker(path: Path) -> subprocess.Popen[bytes]:
             stdout=subprocess.DEVNULL,
             stderr=complaints,
             start_new_session=True,
+            env={**os.environ, **worker_environment(os.environ)},
         )
         deadline = time.monotonic() + WORKER_START_S
         while _heartbeat(path) == before:

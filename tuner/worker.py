@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import sqlite3
 import sys
@@ -27,6 +28,7 @@ from sessions.errors import SessionError
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
 from tuner.control import Control
+from tuner.environment import restore
 from tuner.errors import TunerError
 from tuner.load.errors import LoadError
 from tuner.load.generator import LoadGenerator
@@ -230,6 +232,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tuner.worker", description="Carry out the plan of a session.")
     parser.add_argument("session", type=Path)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    restore(os.environ)
     try:
         return work(parser.parse_args().session)
     except SessionError as error:
