@@ -46,7 +46,14 @@ async def start(what: LaunchSpec, grace: StopGrace = PATIENT) -> ProcessServer:
 
 
 def alive(pids: tuple[int, ...]) -> list[int]:
-    return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+    return [pid for pid in pids if is_alive(pid)]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def until(condition: object, timeout_s: float = 30.0) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -121,8 +122,10 @@ class Program:
             with SessionReader(self.session) as reader:
                 status = reader.worker()
             if status is not None and psutil.pid_exists(status.pid) and status.pid != os.getpid():
-                os.kill(status.pid, signal.SIGTERM)
-                psutil.wait_procs([psutil.Process(status.pid)], timeout=30)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker = psutil.Process(status.pid)
+                    worker.send_signal(signal.SIGTERM)
+                    psutil.wait_procs([worker], timeout=30)
 
 
 @pytest.fixture
