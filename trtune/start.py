@@ -123,7 +123,7 @@ def _facts(plan: Plan, engine: Engine, knobs: list[dict[str, Any]]) -> dict[str,
             "simulated": simulated,
         },
         "objective": {
-            "label": objective_label(plan),
+            "label": wish.to_objective().label,
             "metric": wish.metric,
             "stat": wish.stat,
             "direction": wish.direction,
@@ -144,14 +144,6 @@ def _facts(plan: Plan, engine: Engine, knobs: list[dict[str, Any]]) -> dict[str,
             "packages": {name: version for name in _VERSIONS_OF if (version := _version(name))},
         },
     }
-
-
-def objective_label(plan: Plan) -> str:
-    """The plan's objective in words."""
-    from tuner.search.objective import Objective
-
-    wish = plan.objective
-    return Objective(wish.metric, wish.stat, wish.direction, wish.parsed_slos()).label
 
 
 def workload_label(plan: Plan) -> str:

@@ -16,6 +16,7 @@ from engines.launch.container import Container, Mount
 from sessions.metrics import METRICS, STATS, BadSlo, Slo
 from tuner.load.spec import Level, Limits, StopRule, Workload
 from tuner.search.levels import HighestLevel, LevelChooser, ListedLevels
+from tuner.search.objective import Objective
 
 _SECRET_NAME = re.compile(r"(^|_)(api_?key|key|token|secret|password|passwd|credentials?)$", re.IGNORECASE)
 _SECRET_ARGUMENT = re.compile(
@@ -175,6 +176,10 @@ class ObjectivePlan(PlanPart):
             raise ValueError(f"{self.metric} has no statistic {self.stat!r}; there are: {', '.join(stats)}")
         self.parsed_slos()
         return self
+
+    def to_objective(self) -> Objective:
+        """The same as the search takes it."""
+        return Objective(self.metric, self.stat, self.direction, self.parsed_slos())
 
     def parsed_slos(self) -> tuple[Slo, ...]:
         """The limits as values.

@@ -34,7 +34,6 @@ from tuner.load.errors import LoadError
 from tuner.load.generator import LoadGenerator
 from tuner.plan import Plan
 from tuner.sampling import GpuSampler
-from tuner.search.objective import Objective
 from tuner.server import Places, auth_headers
 from tuner.trial import Bench
 from tuner.tune import TuneJob, open_search
@@ -69,12 +68,6 @@ TICK_S = 0.2
 FAILED_EXIT = 1
 
 
-def objective_of(plan: Plan) -> Objective:
-    """The plan's objective as a value."""
-    wish = plan.objective
-    return Objective(wish.metric, wish.stat, wish.direction, wish.parsed_slos())
-
-
 class Worker:
     """Runs the plan of one session."""
 
@@ -104,7 +97,7 @@ class Worker:
                 bench = Bench(
                     plan=self._plan,
                     engine=self._engine,
-                    objective=objective_of(self._plan),
+                    objective=self._plan.objective.to_objective(),
                     recorder=self._recorder,
                     control=self._control,
                     http=http,
