@@ -22,7 +22,10 @@ def send_command(path: Path, kind: str, args: Mapping[str, Any] | None = None) -
 
     Args:
         path: The session.
-        kind: `pause`, `resume`, `skip`, `stop`, `enqueue` (args: `params`) or `mark` (args: `text`).
+        kind: `pause`, `resume`, `skip`, `stop`, `enqueue` (args: `params`), `dequeue` (args: `place`),
+            `mark` (args: `text`), `range` (args: `knob`, `domain`: a range, choices or one fixed value, as in a plan),
+            `objective` (args: `metric`, `stat`, `direction`, `slos`, or `preset`), `prove`, or
+            `profile` (args: `action`: `start` or `stop`).
         args: What the command needs.
 
     Returns:

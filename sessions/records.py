@@ -23,7 +23,19 @@ PROOF = "proof"
 
 PHASES = ("prepare", "start", "warm-up", "measure", "drain", "stop")
 
-COMMAND_KINDS = ("pause", "resume", "skip", "stop", "enqueue", "mark")
+COMMAND_KINDS = (
+    "pause",
+    "resume",
+    "skip",
+    "stop",
+    "enqueue",
+    "dequeue",
+    "mark",
+    "range",
+    "objective",
+    "prove",
+    "profile",
+)
 
 
 @dataclass(frozen=True, slots=True)
