@@ -23,7 +23,7 @@ import trtune
 from engines.base import Knob
 from engines.gpu.hardware import find_gpu
 from engines.models import load_checkpoint
-from sessions.metrics import Slo
+from sessions.slo import Slo
 from tuner.search.objective import Objective
 from tuner.search.problem import Hardware, WorkloadShape
 from tuner.search.search import Proposal, Result

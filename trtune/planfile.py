@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from sessions.metrics import BadSlo, Slo
+from sessions.slo import BadSlo, Slo
 from trtune.errors import UsageError
 from tuner.plan import KnobRange, Plan
 

@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engines.launch.container import Container, Mount
-from sessions.metrics import METRICS, STATS, BadSlo, Slo
+from sessions.metrics import METRICS, STATS
+from sessions.slo import BadSlo, Slo
 from tuner.load.spec import Level, Limits, StopRule, Workload
 from tuner.search.levels import HighestLevel, LevelChooser, ListedLevels
 from tuner.search.objective import Objective

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engines.base import Knob
 from engines.trtllm import ENGINE
-from sessions.metrics import Slo
+from sessions.slo import Slo
 from tuner.search.objective import Objective
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ import psutil
 import pytest
 
 from sessions.clock import SessionClock
-from sessions.metrics import Slo
 from sessions.requests import ClockKind, RequestStatus, RequestTable
+from sessions.slo import Slo
 from tests.load.servers import END, HEAD, Exchange, Script, serving
 from tuner.load.errors import GeneratorLost, Unreachable
 from tuner.load.generator import LoadGenerator

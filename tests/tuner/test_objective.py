@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessions.metrics import Slo
 from sessions.records import Metrics
+from sessions.slo import Slo
 from tuner.search.objective import Objective, score_levels
 
 SLO = Slo("ttft", "p99", "<=", 100.0)

@@ -8,7 +8,7 @@ import pytest
 from engines.base import Value
 from engines.gpu.hardware import GPUS
 from engines.models import load_checkpoint
-from sessions.metrics import Slo
+from sessions.slo import Slo
 from tuner.search.objective import Objective
 from tuner.search.prior import Roofline
 from tuner.search.problem import Hardware, Meaning, WorkloadShape, meaning_of

@@ -11,8 +11,8 @@ import trtune
 from engines.base import Knob
 from engines.gpu.hardware import GPUS
 from engines.models import find_shape, load_checkpoint
-from sessions.metrics import Slo
 from sessions.records import Metrics, Params
+from sessions.slo import Slo
 from tuner.errors import BadPlan
 from tuner.search.objective import Objective
 from tuner.search.problem import Hardware, Meaning, WorkloadShape

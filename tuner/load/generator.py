@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from sessions.clock import SessionClock
-    from sessions.metrics import Slo
     from sessions.requests import RequestTable
+    from sessions.slo import Slo
     from tuner.load.live import LoadProgress
     from tuner.load.result import LevelResult
     from tuner.load.spec import Endpoint, Level, Limits, StopRule, Workload

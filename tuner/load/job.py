@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sessions.clock import SessionClock
-    from sessions.metrics import Slo
+    from sessions.slo import Slo
     from tuner.load.spec import Endpoint, Level, Limits, StopRule, Workload
 
 

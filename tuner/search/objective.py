@@ -10,13 +10,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from sessions.metrics import EACH
+from sessions.slo import EACH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sessions.metrics import Slo
     from sessions.records import Metrics
+    from sessions.slo import Slo
 
 
 @dataclass(frozen=True, slots=True)
