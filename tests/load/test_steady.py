@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tuner.load.steady import batch_interval, student_t, warmup_length
+from sessions.student import student_t
+from tuner.load.steady import batch_interval, warmup_length
 
 
 def ar1(rng: np.random.Generator, count: int, correlation: float, mean: float = 100.0) -> NDArray[np.float64]:

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sessions.student import student_t
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -94,19 +96,6 @@ def batch_interval(values: NDArray[np.float64], stat: str = "avg") -> Interval:
                 return Interval(center, student_t(CONFIDENCE, batches - 1) * spread, batches)
         batches //= 2
     return Interval(center, inf, 0)
-
-
-def student_t(confidence: float, freedom: int) -> float:
-    """Two-sided quantile of Student's t (Abramowitz and Stegun 26.7.5); off by less than 0.1 % from 7 degrees on."""
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    n = float(freedom)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / n ** (place + 1) for place, term in enumerate(terms))
 
 
 def _estimate(values: NDArray[np.float64], rank: float | None) -> float:

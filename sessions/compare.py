@@ -1,0 +1,458 @@
+"""Compares trials, of one session or of several: what differs in configuration and conditions, and what in the results.
+
+The first side is the one the others are compared with. Results are compared at the load that gave each side its score (the
+highest within its limits, when that was searched), and at every load that all sides were measured at. Intervals come from the
+raw requests (`sessions.bootstrap`); where a file has too few of them, a difference is shown without a claim about it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sessions.bootstrap import CONFIDENCE, METHOD, Window, cut_window, half_width, standard_error
+from sessions.conditions import conditions_of
+from sessions.errors import SessionError
+from sessions.metrics import METRICS, BadSlo, Slo
+from sessions.student import student_t
+from sessions.summary import summarise_trials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sessions.reader import SessionReader
+    from sessions.records import LevelRecord, Metrics, Params, Trial
+
+SCORED = "scored"
+"""Stands for «the load that gave each side its score», which may differ from side to side."""
+
+COMPARED: tuple[tuple[str, str], ...] = (
+    ("output_token_throughput", "avg"),
+    ("request_throughput", "avg"),
+    ("goodput", "avg"),
+    ("ttft", "p50"),
+    ("ttft", "p99"),
+    ("itl", "p50"),
+    ("itl", "p99"),
+    ("tpot", "p50"),
+    ("tpot", "p99"),
+    ("e2e", "p50"),
+    ("e2e", "p99"),
+    ("error_ratio", "avg"),
+)
+"""Metrics and statistics that are compared, in the order shown."""
+
+DISTRIBUTIONS = ("ttft", "tpot", "itl", "e2e")
+BINS = 60
+TAIL = 0.998
+"""Share of the values that the shown range of a distribution holds; what is beyond counts in its last bin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that is not the same on every side: its name, and its value on each (None: not told)."""
+
+    name: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A metric of one side.
+
+    Attributes:
+        value: As the session has it.
+        low: Lower end of its interval, or None.
+        high: Upper end.
+        count: Values it rests on; 0 when that is not known.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a side's metric differs from the first side's.
+
+    Attributes:
+        absolute: Difference in the metric's unit.
+        relative: Difference as a share of the first side's value; None when that is 0.
+        low: Lower end of the interval of `relative` (of `absolute` when there is no relative one), or None.
+        high: Upper end.
+        significant: Whether the interval excludes no difference; None without an interval.
+        better: Whether it is a change for the better; None where neither way is, or when nothing changed.
+    """
+
+    absolute: float
+    relative: float | None
+    low: float | None = None
+    high: float | None = None
+    significant: bool | None = None
+    better: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricComparison:
+    """One metric on all sides; the first change is always None."""
+
+    metric: str
+    stat: str
+    unit: str
+    estimates: tuple[Estimate | None, ...]
+    changes: tuple[Change | None, ...]
+
+    @property
+    def label(self) -> str:
+        """Metric and statistic."""
+        return self.metric if self.stat == "avg" else f"{self.metric} {self.stat}"
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """The same metric on all sides as histograms over the same bins.
+
+    Attributes:
+        metric: Its name.
+        unit: Its unit.
+        edges: Ends of the bins, one more than bins.
+        shares: For each side the share of its values in each bin; empty where it has none.
+    """
+
+    metric: str
+    unit: str
+    edges: tuple[float, ...]
+    shares: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadComparison:
+    """All metrics at one load.
+
+    Attributes:
+        kind: `concurrency`, `rate`, or SCORED.
+        values: The load of each side; all the same unless `kind` is SCORED.
+        metrics: In the order of COMPARED, without those that nobody measured.
+        distributions: In the order of DISTRIBUTIONS.
+    """
+
+    kind: str
+    values: tuple[float, ...]
+    metrics: tuple[MetricComparison, ...]
+    distributions: tuple[Distribution, ...]
+
+    @property
+    def label(self) -> str:
+        """The load in words."""
+        if self.kind != SCORED:
+            return f"{self.kind} {self.values[0]:g}"
+        told = " / ".join(f"{value:g}" for value in self.values)
+        return f"the load that gave each its score ({told})"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the trials compared.
+
+    Attributes:
+        name: File and trial, as shown.
+        path: The session's path.
+        trial: The trial.
+        simulated: Whether its numbers are pretended.
+        conditions: What it was measured with and on, by name.
+        levels: Its valid levels, each with its window.
+        unit: Unit of its score.
+        objective: Its objective in words.
+    """
+
+    name: str
+    path: str
+    trial: Trial
+    simulated: bool
+    conditions: Mapping[str, Any]
+    levels: tuple[tuple[LevelRecord, Window], ...]
+    unit: str = ""
+    objective: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Everything about two or more trials beside each other.
+
+    Attributes:
+        sides: The trials; the first is what the others are compared with.
+        params: Settings that differ; `(default)` where a side left one to the server.
+        conditions: What else differs: versions, GPUs, driver, host, workload...
+        loads: Results by load, those of the score first.
+        method: How the intervals were made.
+        notes: What one must know to read it.
+    """
+
+    sides: tuple[Side, ...]
+    params: tuple[Difference, ...]
+    conditions: tuple[Difference, ...]
+    loads: tuple[LoadComparison, ...]
+    method: str = METHOD
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    def metric(self, name: str, stat: str) -> Iterator[tuple[LoadComparison, MetricComparison]]:
+        """The comparisons of one metric at every load."""
+        for load in self.loads:
+            for row in load.metrics:
+                if row.metric == name and row.stat == stat:
+                    yield load, row
+
+
+DEFAULT = "(default)"
+"""Shown for a setting that a side left to the server."""
+
+
+def take_side(reader: SessionReader, number: int | None = None, name: str = "") -> Side:
+    """One side of a comparison.
+
+    Args:
+        reader: The session.
+        number: The trial; None: the best one that meets every limit, of a bench the one it made.
+        name: How to call it; empty: the file's name and the trial.
+
+    Raises:
+        SessionError: If there is no such trial, or nothing was measured in it.
+    """
+    meta = reader.meta()
+    trial = _trial(reader, meta, number)
+    slos = _slos(meta)
+    levels = [
+        (level, cut_window(reader.requests(level.id), *level.window_ns, slos))
+        for level in reader.levels(trial.number)
+        if level.state == "valid" and level.window_ns is not None
+    ]
+    if not levels:
+        raise SessionError(f"{reader.path}: trial {trial.number} has no valid measurement to compare")
+    objective = _mapping(meta.get("objective"))
+    return Side(
+        name=name or f"{reader.path.stem}#{trial.number}",
+        path=str(reader.path),
+        trial=trial,
+        simulated=bool(_mapping(meta.get("engine")).get("simulated")),
+        conditions=conditions_of(reader, meta),
+        levels=tuple(levels),
+        unit=str(objective.get("unit", "")),
+        objective=str(objective.get("label", "")),
+    )
+
+
+def compare(sides: Sequence[Side], wanted: Sequence[tuple[str, str]] = COMPARED) -> Comparison:
+    """Compare trials; the first is what the others are compared with.
+
+    Args:
+        sides: At least two.
+        wanted: Metrics and statistics to compare.
+
+    Raises:
+        ValueError: If there are fewer than two sides.
+    """
+    if len(sides) < 2:
+        raise ValueError("a comparison needs at least two sides")
+    return Comparison(
+        sides=tuple(sides),
+        params=_params(sides),
+        conditions=_differences([side.conditions for side in sides], None),
+        loads=tuple(_loads(sides, wanted)),
+        notes=tuple(_notes(sides)),
+    )
+
+
+def _trial(reader: SessionReader, meta: Mapping[str, Any], number: int | None) -> Trial:
+    trials = reader.trials()
+    if number is not None:
+        for trial in trials:
+            if trial.number == number:
+                return trial
+        raise SessionError(f"{reader.path}: there is no trial {number}; there are {len(trials)}, counted from 0")
+    best = summarise_trials(trials, _mapping(meta.get("objective"))).best
+    if best is not None:
+        return best
+    scored = [trial for trial in trials if trial.score is not None]
+    if not scored:
+        raise SessionError(f"{reader.path}: no trial was measured, so there is nothing to compare")
+    if meta.get("kind") == "tune":
+        raise SessionError(f"{reader.path}: no trial meets every limit; name one, as {reader.path.name}#NUMBER")
+    return scored[-1]
+
+
+def _slos(meta: Mapping[str, Any]) -> list[Slo]:
+    found = []
+    told = _mapping(meta.get("objective")).get("slos")
+    for slo in told if isinstance(told, list) else []:
+        try:
+            found.append(Slo(str(slo["metric"]), str(slo["stat"]), str(slo["op"]), float(slo["value"])))
+        except (BadSlo, KeyError, TypeError, ValueError):
+            continue  # a stranger's limit that is none of ours limits nothing
+    return found
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _params(sides: Sequence[Side]) -> tuple[Difference, ...]:
+    asked = _differences([side.trial.params for side in sides], DEFAULT)
+    known = {difference.name for difference in asked}
+    told = [side.trial.effective for side in sides]
+    in_force = [
+        difference
+        for difference in _differences(told, None)
+        if difference.name not in known and None not in difference.values
+    ]
+    return asked + tuple(Difference(f"{each.name} (in force)", each.values) for each in in_force)
+
+
+def _differences(tables: Sequence[Mapping[str, Any] | Params], absent: str | None) -> tuple[Difference, ...]:
+    names = dict.fromkeys(name for table in tables for name in table)
+    found = (Difference(name, tuple(table.get(name, absent) for table in tables)) for name in names)
+    return tuple(each for each in found if any(value != each.values[0] for value in each.values[1:]))
+
+
+def _notes(sides: Sequence[Side]) -> Iterator[str]:
+    for side in sides:
+        if side.simulated:
+            yield f"{side.name} is simulated: its numbers are pretended"
+    if len({side.objective for side in sides}) > 1:
+        yield "the sides were tuned for different objectives"
+    if all(not window.blocks for side in sides for _, window in side.levels):
+        yield "too few requests for intervals: whether a difference is more than noise is not known"
+    yield "intervals hold the noise within a run, not that from one start of a server to the next"
+
+
+def _loads(sides: Sequence[Side], wanted: Sequence[tuple[str, str]]) -> Iterator[LoadComparison]:
+    by_load = [{(level.kind, level.value): (level, window) for level, window in side.levels} for side in sides]
+    common = [load for load in by_load[0] if all(load in table for table in by_load[1:])]
+    scored = [_scored_level(side) for side in sides]
+    if all(level is not None for level, _ in scored):
+        loads = {(level.kind, level.value) for level, _ in scored if level is not None}
+        if len(loads) > 1:
+            yield _at_load(SCORED, [part for part in scored if part[0] is not None], wanted)  # type: ignore[misc]
+        elif (first := next(iter(loads))) in common:
+            common.sort(key=lambda load: load != first)
+    for kind, value in common:
+        yield _at_load(kind, [table[kind, value] for table in by_load], wanted)
+
+
+def _scored_level(side: Side) -> tuple[LevelRecord | None, Window]:
+    """The level whose result is the trial's."""
+    for level, window in side.levels:
+        if side.trial.result and level.result == side.trial.result:
+            return level, window
+    return None, Window(0, {}, {})
+
+
+def _at_load(
+    kind: str, parts: Sequence[tuple[LevelRecord, Window]], wanted: Sequence[tuple[str, str]]
+) -> LoadComparison:
+    rows = [row for metric, stat in wanted if (row := _compare_metric(metric, stat, parts)) is not None]
+    shown = [each for name in DISTRIBUTIONS if (each := _distribution(name, [window for _, window in parts]))]
+    return LoadComparison(kind, tuple(level.value for level, _ in parts), tuple(rows), tuple(shown))
+
+
+def _compare_metric(metric: str, stat: str, parts: Sequence[tuple[LevelRecord, Window]]) -> MetricComparison | None:
+    values = [_told(level.result, metric, stat) for level, _ in parts]
+    if all(value is None for value in values):
+        return None
+    draws = [window.draws(metric, stat, seed) for seed, (_, window) in enumerate(parts)]
+    blocks = [window.blocks for _, window in parts]
+    estimates = [
+        None if value is None else _estimate(value, drawn, window, metric)
+        for value, drawn, (_, window) in zip(values, draws, parts, strict=True)
+    ]
+    changes: list[Change | None] = [None]
+    for place in range(1, len(parts)):
+        first, second = values[0], values[place]
+        if first is None or second is None:
+            changes.append(None)
+            continue
+        pair = (draws[0], draws[place])
+        changes.append(_change(metric, first, second, pair, (blocks[0], blocks[place])))
+    return MetricComparison(metric, stat, METRICS[metric].unit, tuple(estimates), tuple(changes))
+
+
+def _told(result: Metrics, metric: str, stat: str) -> float | None:
+    value = result.get(metric, {}).get(stat)
+    return None if value is None or not math.isfinite(value) else value
+
+
+def _estimate(value: float, draws: np.ndarray[Any, Any] | None, window: Window, metric: str) -> Estimate:
+    count = window.count(metric)
+    if draws is None:
+        return Estimate(value, count=count)
+    half = half_width(draws, window.blocks)
+    return Estimate(value, value - half, value + half, count) if math.isfinite(half) else Estimate(value, count=count)
+
+
+def _change(
+    metric: str,
+    first: float,
+    second: float,
+    draws: tuple[np.ndarray[Any, Any] | None, np.ndarray[Any, Any] | None],
+    blocks: tuple[int, int],
+) -> Change:
+    absolute = second - first
+    relative = second / first - 1 if first > 0 else None
+    low, high = _interval(first, second, draws, blocks)
+    significant = None if low is None or high is None else not low <= 0 <= high
+    wish = METRICS[metric].better
+    better = None if wish is None or not absolute else (absolute > 0) == (wish == "higher")
+    return Change(absolute, relative, low, high, significant, better)
+
+
+def _interval(
+    first: float,
+    second: float,
+    draws: tuple[np.ndarray[Any, Any] | None, np.ndarray[Any, Any] | None],
+    blocks: tuple[int, int],
+) -> tuple[float | None, float | None]:
+    """Interval of the change: of the ratio on a log scale where both are positive, else of the plain difference."""
+    one, other = draws
+    if one is None or other is None:
+        return None, None
+    on_logs = min(first, second) > 0 and min(float(one.min()), float(other.min())) > 0
+    scale = np.log if on_logs else np.asarray
+    errors = [standard_error(scale(each), count) for each, count in zip((one, other), blocks, strict=True)]
+    variance = errors[0] ** 2 + errors[1] ** 2
+    if not math.isfinite(variance):
+        return None, None
+    if variance == 0:
+        exact = second / first - 1 if on_logs else second - first
+        return exact, exact
+    # Degrees of freedom of a sum of two variances (Welch 1947, Satterthwaite 1946).
+    freedom = variance**2 / sum(error**4 / (count - 1) for error, count in zip(errors, blocks, strict=True))
+    half = student_t(CONFIDENCE, freedom) * math.sqrt(variance)
+    if on_logs:
+        center = math.log(second / first)
+        return math.expm1(center - half), math.expm1(center + half)
+    return second - first - half, second - first + half
+
+
+def _distribution(metric: str, windows: Sequence[Window]) -> Distribution | None:
+    known = [window.distributions.get(metric) for window in windows]
+    filled = [values for values in known if values is not None and values.value.size]
+    if not filled:
+        return None
+    low = min(float(values.value[0]) for values in filled)
+    high = max(float(np.quantile(values.value, TAIL)) for values in filled)
+    if not high > low:
+        high = low + max(abs(low), 1.0) * 0.01
+    edges = np.linspace(low, high, BINS + 1)
+    shares: list[tuple[float, ...]] = []
+    for values in known:
+        if values is None or not values.value.size:
+            shares.append(())
+            continue
+        inside = np.clip(values.value, low, high)
+        counted = np.histogram(inside, edges, weights=values.weight)[0]
+        shares.append(tuple((counted / counted.sum()).tolist()))
+    return Distribution(metric, METRICS[metric].unit, tuple(edges.tolist()), tuple(shares))
