@@ -1,9 +1,9 @@
 """How well a window's metrics are known: a block bootstrap over its raw requests.
 
 The measuring window is cut into blocks of equal time. Whole blocks are drawn again and again with replacement, and each
-draw gives every metric anew, so that requests that influence each other stay together (Carlstein 1986). The spread of the
-draws, with Student's t for the number of blocks, is the interval. It holds the noise within a run; how much one start of a
-server differs from the next it cannot know.
+draw gives every metric anew, so that requests that influence each other stay together (Carlstein 1986). Blocks are made longer
+as long as neighbouring ones are alike. The spread of the draws, with Student's t for the number of blocks, is the interval. It
+holds the noise within a run; how much one start of a server differs from the next it cannot know.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sessions.batches import are_correlated, student_t
 from sessions.clock import NS_PER_S
 from sessions.metrics import chunk_gaps, meets, request_values
 from sessions.requests import ABSENT, RequestStatus
-from sessions.student import student_t
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from sessions.metrics import Slo
     from sessions.requests import RequestTable
+    from sessions.slo import Slo
 
 METHOD = "95 % intervals by a block bootstrap of the measuring window (blocks of equal time, Student's t)"
 CONFIDENCE = 0.95
@@ -63,11 +63,36 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Draws:
+    """A metric in each of DRAWS draws.
+
+    Attributes:
+        values: The metric.
+        blocks: Independent blocks they were made of.
+    """
+
+    values: NDArray[np.float64]
+    blocks: int
+
+    def half_width(self) -> float:
+        """Half the length of the interval around the estimate; infinite when it cannot be told."""
+        return self.standard_error() * student_t(CONFIDENCE, self.blocks - 1)
+
+    def standard_error(self, *, on_logs: bool = False) -> float:
+        """Spread of the estimate, or of its logarithm; draws with replacement show it too small by a known factor."""
+        known = self.values[np.isfinite(self.values)]
+        if known.size < DRAWS:
+            return math.inf
+        spread = float((np.log(known) if on_logs else known).std())
+        return spread * math.sqrt(self.blocks / (self.blocks - 1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Window:
     """A measuring window of one level, cut into blocks.
 
     Attributes:
-        blocks: How many; 0 when there are too few requests for any interval.
+        blocks: How many, a power of two; 0 when there are too few requests for any interval.
         distributions: Latencies and lengths by metric.
         ratios: Rates and shares by metric.
     """
@@ -82,13 +107,27 @@ class Window:
         drawn = self._statistic(metric, stat, weights)
         return None if drawn is None or math.isnan(drawn[0]) else float(drawn[0])
 
-    def draws(self, metric: str, stat: str, seed: int = 0) -> NDArray[np.float64] | None:
+    def draws(self, metric: str, stat: str, seed: int = 0) -> Draws | None:
         """The metric in each of DRAWS draws of blocks; None where an interval would say nothing."""
         if self.blocks < FEWEST_BLOCKS or not self._is_known_well(metric, stat):
             return None
         rng = np.random.default_rng(seed)
-        weights = rng.multinomial(self.blocks, np.full(self.blocks, 1 / self.blocks), size=DRAWS).astype(np.float64)
-        return self._statistic(metric, stat, weights)
+        joined = self._blocks_to_join(metric)
+        count = self.blocks // joined
+        weights = rng.multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)
+        drawn = self._statistic(metric, stat, np.repeat(weights, joined, axis=1))
+        return None if drawn is None else Draws(drawn, count)
+
+    def _blocks_to_join(self, metric: str) -> int:
+        """How many neighbouring blocks must be one, for blocks to be independent of each other."""
+        joined = 1
+        while self.blocks // joined >= 2 * FEWEST_BLOCKS:
+            rows = np.repeat(np.eye(self.blocks // joined), joined, axis=1)
+            means = self._statistic(metric, "avg", rows)
+            if means is None or not np.isfinite(means).all() or not are_correlated(means):
+                break
+            joined *= 2
+        return joined
 
     def count(self, metric: str) -> int:
         """Values of a distribution in the window."""
@@ -185,7 +224,7 @@ def _block_count(good: RequestTable, length_ns: int) -> int:
     request_ns = max(float(np.median(good.end_ns - good.sent_ns)), 1.0)
     by_length = max(int(length_ns / request_ns), FEWEST_BLOCKS)
     blocks = min(by_length, len(good) // FEWEST_PER_BLOCK, MOST_BLOCKS)
-    return blocks if blocks >= FEWEST_BLOCKS else 0
+    return 1 << (blocks.bit_length() - 1) if blocks >= FEWEST_BLOCKS else 0  # a power of two can be halved
 
 
 def _distributions(
@@ -244,14 +283,3 @@ def _sums(
         total(judged),
         total(sent_ns),
     )
-
-
-def half_width(draws: NDArray[np.float64], blocks: int) -> float:
-    """Half the length of the interval that the draws give around the estimate."""
-    return standard_error(draws, blocks) * student_t(CONFIDENCE, blocks - 1)
-
-
-def standard_error(draws: NDArray[np.float64], blocks: int) -> float:
-    """Spread of an estimate; draws with replacement show it too small by a known factor."""
-    known = draws[np.isfinite(draws)]
-    return float(known.std()) * math.sqrt(blocks / (blocks - 1)) if known.size > 1 else math.inf

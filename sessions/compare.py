@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sessions.bootstrap import CONFIDENCE, METHOD, Window, cut_window, half_width, standard_error
+from sessions.batches import student_t
+from sessions.bootstrap import CONFIDENCE, METHOD, Draws, Window, cut_window
 from sessions.conditions import conditions_of
 from sessions.errors import SessionError
-from sessions.metrics import METRICS, BadSlo, Slo
-from sessions.student import student_t
+from sessions.metrics import METRICS
+from sessions.slo import BadSlo, Slo
 from sessions.summary import summarise_trials
 
 if TYPE_CHECKING:
@@ -364,7 +365,6 @@ def _compare_metric(metric: str, stat: str, parts: Sequence[tuple[LevelRecord, W
     if all(value is None for value in values):
         return None
     draws = [window.draws(metric, stat, seed) for seed, (_, window) in enumerate(parts)]
-    blocks = [window.blocks for _, window in parts]
     estimates = [
         None if value is None else _estimate(value, drawn, window, metric)
         for value, drawn, (_, window) in zip(values, draws, parts, strict=True)
@@ -375,8 +375,7 @@ def _compare_metric(metric: str, stat: str, parts: Sequence[tuple[LevelRecord, W
         if first is None or second is None:
             changes.append(None)
             continue
-        pair = (draws[0], draws[place])
-        changes.append(_change(metric, first, second, pair, (blocks[0], blocks[place])))
+        changes.append(_change(metric, first, second, (draws[0], draws[place])))
     return MetricComparison(metric, stat, METRICS[metric].unit, tuple(estimates), tuple(changes))
 
 
@@ -385,24 +384,16 @@ def _told(result: Metrics, metric: str, stat: str) -> float | None:
     return None if value is None or not math.isfinite(value) else value
 
 
-def _estimate(value: float, draws: np.ndarray[Any, Any] | None, window: Window, metric: str) -> Estimate:
+def _estimate(value: float, draws: Draws | None, window: Window, metric: str) -> Estimate:
     count = window.count(metric)
-    if draws is None:
-        return Estimate(value, count=count)
-    half = half_width(draws, window.blocks)
+    half = math.inf if draws is None else draws.half_width()
     return Estimate(value, value - half, value + half, count) if math.isfinite(half) else Estimate(value, count=count)
 
 
-def _change(
-    metric: str,
-    first: float,
-    second: float,
-    draws: tuple[np.ndarray[Any, Any] | None, np.ndarray[Any, Any] | None],
-    blocks: tuple[int, int],
-) -> Change:
+def _change(metric: str, first: float, second: float, draws: tuple[Draws | None, Draws | None]) -> Change:
     absolute = second - first
     relative = second / first - 1 if first > 0 else None
-    low, high = _interval(first, second, draws, blocks)
+    low, high = _interval(first, second, *draws)
     significant = None if low is None or high is None else not low <= 0 <= high
     wish = METRICS[metric].better
     better = None if wish is None or not absolute else (absolute > 0) == (wish == "higher")
@@ -410,27 +401,25 @@ def _change(
 
 
 def _interval(
-    first: float,
-    second: float,
-    draws: tuple[np.ndarray[Any, Any] | None, np.ndarray[Any, Any] | None],
-    blocks: tuple[int, int],
-) -> tuple[float | None, float | None]:
-    """Interval of the change: of the ratio on a log scale where both are positive, else of the plain difference."""
-    one, other = draws
+    first: float, second: float, one: Draws | None, other: Draws | None
+) -> tuple[float, float] | tuple[None, None]:
+    """Interval of the change: of the ratio, taken on a log scale, or of the plain difference where there is none."""
     if one is None or other is None:
         return None, None
-    on_logs = min(first, second) > 0 and min(float(one.min()), float(other.min())) > 0
-    scale = np.log if on_logs else np.asarray
-    errors = [standard_error(scale(each), count) for each, count in zip((one, other), blocks, strict=True)]
+    on_logs = first > 0
+    if on_logs and min(second, float(one.values.min()), float(other.values.min())) <= 0:
+        return None, None
+    errors = [each.standard_error(on_logs=on_logs) for each in (one, other)]
     variance = errors[0] ** 2 + errors[1] ** 2
     if not math.isfinite(variance):
         return None, None
-    if variance == 0:
-        exact = second / first - 1 if on_logs else second - first
-        return exact, exact
-    # Degrees of freedom of a sum of two variances (Welch 1947, Satterthwaite 1946).
-    freedom = variance**2 / sum(error**4 / (count - 1) for error, count in zip(errors, blocks, strict=True))
-    half = student_t(CONFIDENCE, freedom) * math.sqrt(variance)
+    half = 0.0
+    if variance:
+        # Degrees of freedom of a sum of two variances (Welch 1947, Satterthwaite 1946).
+        freedom = variance**2 / sum(
+            error**4 / (each.blocks - 1) for error, each in zip(errors, (one, other), strict=True)
+        )
+        half = student_t(CONFIDENCE, freedom) * math.sqrt(variance)
     if on_logs:
         center = math.log(second / first)
         return math.expm1(center - half), math.expm1(center + half)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sessions.student import student_t
+from sessions.batches import student_t
 from tuner.load.steady import batch_interval, warmup_length
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from sessions.metrics import Slo, summarise
+from sessions.metrics import summarise
 from sessions.recorder import Recorder
 from sessions.records import Params
 from sessions.requests import ABSENT, ClockKind, RequestStatus, RequestTable
+from sessions.slo import Slo
 
 MS = 1_000_000
 S = 1_000_000_000

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf, sqrt
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sessions.student import student_t
+from sessions.batches import are_correlated, student_t
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +90,7 @@ def batch_interval(values: NDArray[np.float64], stat: str = "avg") -> Interval:
             # The oldest remainder is left out, so that all batches are alike.
             grid = values[len(values) - size * batches :].reshape(batches, size)
             estimates = grid.mean(axis=1) if rank is None else np.percentile(grid, rank, axis=1)
-            if batches // 2 < MIN_BATCHES or not _correlated(estimates):
+            if batches // 2 < MIN_BATCHES or not are_correlated(estimates):
                 spread = float(estimates.std(ddof=1)) / sqrt(batches)
                 return Interval(center, student_t(CONFIDENCE, batches - 1) * spread, batches)
         batches //= 2
@@ -102,15 +101,3 @@ def _estimate(values: NDArray[np.float64], rank: float | None) -> float:
     if not len(values):
         return 0.0
     return float(values.mean()) if rank is None else float(np.percentile(values, rank))
-
-
-def _correlated(estimates: NDArray[np.float64]) -> bool:
-    """Whether neighbouring batches still depend on each other: von Neumann's ratio against independence, one-sided at 10 %."""
-    count = len(estimates)
-    variance = float(((estimates - estimates.mean()) ** 2).sum())
-    if variance <= 0:
-        return False
-    ratio = float((np.diff(estimates) ** 2).sum()) / variance
-    # Mean 2 and this variance under independence (von Neumann 1941).
-    spread = sqrt(4 * (count - 2) / (count**2 - 1))
-    return ratio < 2 - NormalDist().inv_cdf(0.90) * spread

@@ -13,7 +13,7 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from sessions.student import student_t
+from sessions.batches import student_t
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
