@@ -12,6 +12,7 @@ import os
 import platform
 import struct
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -25,7 +26,7 @@ from sessions.text import clean_line
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sessions.records import Metrics, Params
@@ -52,6 +53,7 @@ class Recorder:
         self._samples: list[tuple[int, int, bytes]] = []
         self._logs: list[tuple[int, str, str, str]] = []
         self._blocks: list[tuple[int, int, int, int, int, bytes]] = []
+        self._moment_ns: int | None = None
 
     @classmethod
     def create(cls, path: Path, meta: Mapping[str, Any]) -> Recorder:
@@ -94,6 +96,15 @@ class Recorder:
         recorder._end_what_was_cut_off()
         return recorder
 
+    @contextmanager
+    def at(self, t_ns: int) -> Iterator[None]:
+        """Within it, what is recorded happened at this session time: for what another host saw and tells later."""
+        self._moment_ns = t_ns
+        try:
+            yield
+        finally:
+            self._moment_ns = None
+
     def set_meta(self, values: Mapping[str, Any]) -> None:
         """Store facts about the session by key; an existing key is replaced."""
         rows = [(key, orjson.dumps(value).decode()) for key, value in values.items()]
@@ -101,7 +112,7 @@ class Recorder:
 
     def set_worker(self, state: str, text: str) -> None:
         """Say what the worker is doing; also its sign of life."""
-        now_ns = self.clock.now()
+        now_ns = self._now()
         row = (os.getpid(), platform.node(), state, clean_line(text), now_ns, now_ns, time.time_ns())
         self._write(
             [
@@ -117,7 +128,7 @@ class Recorder:
 
     def beat(self, state: str) -> None:
         """Give a sign of life, and write everything buffered."""
-        row = (state, self.clock.now(), time.time_ns())
+        row = (state, self._now(), time.time_ns())
         self._write([("UPDATE worker SET state = ?, heartbeat_ns = ?, heartbeat_utc_ns = ? WHERE id = 1", [row])])
 
     def add_source(self, kind: str, name: str, info: Mapping[str, Any]) -> int:
@@ -152,11 +163,11 @@ class Recorder:
 
     def log(self, stream: str, level: str, text: str) -> None:
         """Buffer a log line; control characters are made visible."""
-        self._logs.append((self.clock.now(), stream, level, clean_line(text)[:MAX_LOG_TEXT]))
+        self._logs.append((self._now(), stream, level, clean_line(text)[:MAX_LOG_TEXT]))
 
     def event(self, kind: str, text: str, *, trial: int | None = None, data: Mapping[str, Any] | None = None) -> None:
         """Mark this moment on the time axis."""
-        row = (self.clock.now(), kind, trial, clean_line(text), orjson.dumps(dict(data or {})).decode())
+        row = (self._now(), kind, trial, clean_line(text), orjson.dumps(dict(data or {})).decode())
         self._write([("INSERT INTO event (t_ns, kind, trial, text, data) VALUES (?, ?, ?, ?, ?)", [row])])
 
     def start_trial(self, kind: str, params: Params) -> int:
@@ -168,7 +179,7 @@ class Recorder:
         row = self._connection.execute(
             "INSERT INTO trial (number, kind, state, params, start_ns)"
             " SELECT coalesce(max(number) + 1, 0), ?, 'running', ?, ? FROM trial RETURNING number",
-            (kind, orjson.dumps(params).decode(), self.clock.now()),
+            (kind, orjson.dumps(params).decode(), self._now()),
         ).fetchone()
         return int(row[0])
 
@@ -216,7 +227,7 @@ class Recorder:
             number,
             {
                 "state": state,
-                "end_ns": self.clock.now(),
+                "end_ns": self._now(),
                 "score": score,
                 "feasible": feasible,
                 "result": orjson.dumps(result or {}).decode(),
@@ -232,7 +243,7 @@ class Recorder:
         """
         row = self._connection.execute(
             "INSERT INTO level (trial, kind, value, state, start_ns) VALUES (?, ?, ?, 'running', ?) RETURNING id",
-            (trial, kind, value, self.clock.now()),
+            (trial, kind, value, self._now()),
         ).fetchone()
         return int(row[0])
 
@@ -252,7 +263,7 @@ class Recorder:
             level,
             {
                 "state": state,
-                "end_ns": self.clock.now(),
+                "end_ns": self._now(),
                 "window_start_ns": window_ns[0] if window_ns else None,
                 "window_end_ns": window_ns[1] if window_ns else None,
                 "result": orjson.dumps(result or {}).decode(),
@@ -262,7 +273,7 @@ class Recorder:
 
     def start_phase(self, trial: int, name: str, level: int | None = None) -> None:
         """Begin a phase of a trial; the one before ends now."""
-        now_ns = self.clock.now()
+        now_ns = self._now()
         self._write(
             [
                 ("UPDATE phase SET end_ns = ? WHERE trial = ? AND end_ns IS NULL", [(now_ns, trial)]),
@@ -275,7 +286,7 @@ class Recorder:
 
     def end_phase(self, trial: int) -> None:
         """End the open phase of a trial."""
-        self._write([("UPDATE phase SET end_ns = ? WHERE trial = ? AND end_ns IS NULL", [(self.clock.now(), trial)])])
+        self._write([("UPDATE phase SET end_ns = ? WHERE trial = ? AND end_ns IS NULL", [(self._now(), trial)])])
 
     def commands(self) -> list[Command]:
         """Take the commands that operators have asked since the last call."""
@@ -302,6 +313,9 @@ class Recorder:
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.close()
         os.close(self._lock_fd)
+
+    def _now(self) -> int:
+        return self.clock.now() if self._moment_ns is None else self._moment_ns
 
     def _update(self, table: str, key: str, identity: int, values: Mapping[str, Any]) -> None:
         assignments = ", ".join(f"{name} = ?" for name in values)

@@ -6,7 +6,7 @@ any percentile, SLO or objective can be recomputed from them. Times are session 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -190,6 +190,13 @@ class RequestTable:
             errors=self.errors,
         )
 
+    def shifted(self, offset_ns: int) -> RequestTable:
+        """The same requests with every time moved, for those that another host's clock has timed; what is absent stays so."""
+        moved = {name: getattr(self, name) for name in _TIMES}
+        return replace(
+            self, **{name: np.where(times == ABSENT, times, times + offset_ns) for name, times in moved.items()}
+        )
+
     def to_blob(self) -> bytes:
         """The table as one compressed block; see `sessions.blocks`."""
         columns: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ROW_DTYPES}
@@ -235,6 +242,7 @@ class RequestTable:
         return cls(**rows, chunk_us=columns["chunk_us"].astype(np.int32), chunk_tokens=chunk_tokens, errors=texts)
 
 
+_TIMES = ("scheduled_ns", "sent_ns", "first_ns", "last_ns", "end_ns")
 _RELATIVE = ("scheduled_ns", "first_ns", "last_ns", "end_ns")
 _SHIFT = 1 << 40
 """Added to relative times so that none of them can be mistaken for ABSENT (a request may leave late)."""

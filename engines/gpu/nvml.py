@@ -276,16 +276,29 @@ def open_nvml(load: Callable[[str], Any] = importlib.import_module) -> NvmlSourc
     Raises:
         GpuUnavailable: With the reason in words, and what to do.
     """
+    nvml = driver_library(load)
+    try:
+        return NvmlSource(nvml)
+    except nvml.NVMLError as error:
+        raise GpuUnavailable(f"the NVIDIA driver does not list its GPUs: {error}") from error
+
+
+def driver_library(load: Callable[[str], Any] = importlib.import_module) -> Any:
+    """The driver library as the module `pynvml`, initialised.
+
+    Args:
+        load: Imports a module by name.
+
+    Raises:
+        GpuUnavailable: With the reason in words, and what to do.
+    """
     nvml = _load(load)
     try:
         nvml.nvmlInit()
     except nvml.NVMLError as error:
         reason = INIT_ERRORS.get(int(error.value), f"the NVIDIA driver does not start: {error}")
         raise GpuUnavailable(reason) from error
-    try:
-        return NvmlSource(nvml)
-    except nvml.NVMLError as error:
-        raise GpuUnavailable(f"the NVIDIA driver does not list its GPUs: {error}") from error
+    return nvml
 
 
 def _load(load: Callable[[str], Any]) -> Any:
