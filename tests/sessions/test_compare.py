@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sessions.bootstrap import cut_window
-from sessions.compare import DEFAULT, SCORED, Comparison, compare, take_side
+from sessions.compare import compare, take_side
+from sessions.comparison import DEFAULT, SCORED, Comparison
 from sessions.errors import SessionError
 from sessions.metrics import summarise
 from sessions.reader import SessionReader
