@@ -20,6 +20,7 @@ import numpy as np
 import orjson
 
 from sessions.errors import DamagedData
+from sessions.text import clean_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +33,12 @@ MAX_VALUES = 1 << 24
 
 _HEADER = struct.Struct("<4sI")
 _DTYPES = {"i1": np.int8, "i2": np.int16, "i4": np.int32, "i8": np.int64, "u2": np.uint16, "f4": np.float32}
+MAX_BLOCK_BYTES = 512 << 20
+"""Largest decoded size of a whole block."""
+
 _MAX_HEADER_BYTES = 1 << 16
+_MAX_COLUMNS = 64
+_DECODED_BYTES = 8
 _COMPRESSION_LEVEL = 1
 
 
@@ -58,8 +64,12 @@ def encode_block(columns: Mapping[str, NDArray[Any]], extra: Mapping[str, Any] |
     return b"".join([_HEADER.pack(MAGIC, len(header)), header, *payload])
 
 
-def decode_block(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def decode_block(data: bytes, *, skip: frozenset[str] = frozenset()) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Unpack what `encode_block` wrote.
+
+    Args:
+        data: The blob.
+        skip: Columns to leave out.
 
     Returns:
         The columns by name, each with the dtype it was given, and the `extra` object.
@@ -73,18 +83,22 @@ def decode_block(data: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             raise DamagedData("a data block has an unknown format")
         offset = _HEADER.size + header_bytes
         header = orjson.loads(data[_HEADER.size : offset])
+        entries = header["columns"]
+        if len(entries) > _MAX_COLUMNS or sum(int(entry["n"]) for entry in entries) * _DECODED_BYTES > MAX_BLOCK_BYTES:
+            raise DamagedData("a data block claims more values than fit in memory")
         columns: dict[str, NDArray[Any]] = {}
-        for entry in header["columns"]:
+        for entry in entries:
             stored_bytes = int(entry["bytes"])
             if stored_bytes < 0 or offset + stored_bytes > len(data):
                 raise DamagedData("a data block is cut short")
-            columns[str(entry["name"])] = _unpack(entry, data[offset : offset + stored_bytes])
+            if entry["name"] not in skip:
+                columns[str(entry["name"])] = _unpack(entry, data[offset : offset + stored_bytes])
             offset += stored_bytes
         extra = header["extra"]
         if not isinstance(extra, dict):
             raise DamagedData("a data block is malformed")
-    except (KeyError, TypeError, ValueError, OverflowError, struct.error, zlib.error) as error:
-        raise DamagedData(f"a data block cannot be read: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, struct.error, zlib.error) as error:
+        raise DamagedData(f"a data block cannot be read: {clean_line(str(error))[:200]}") from error
     return columns, extra
 
 

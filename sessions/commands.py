@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from sessions import schema
 from sessions.errors import SessionError
+from sessions.opening import open_writer
 from sessions.records import COMMAND_KINDS
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def send_command(path: Path, kind: str, args: Mapping[str, Any] | None = None) -
     """
     if kind not in COMMAND_KINDS:
         raise ValueError(f"command {kind!r} is unknown; there are: {', '.join(COMMAND_KINDS)}")
-    connection = schema.open_writer(path)
+    connection = open_writer(path)
     try:
         row = connection.execute(
             "INSERT INTO command (utc_ns, kind, args) VALUES (?, ?, ?) RETURNING id",

@@ -21,7 +21,9 @@ from sessions import schema
 from sessions.clock import SessionClock
 from sessions.columns import COLUMNS
 from sessions.errors import NotASession, SessionBusy
+from sessions.opening import open_writer
 from sessions.records import Command, FailureRecord
+from sessions.rollup import RollUp
 from sessions.text import clean_line
 
 if TYPE_CHECKING:
@@ -50,26 +52,28 @@ class Recorder:
         self._connection = connection
         self._lock_fd = lock_fd
         self._packers: dict[int, struct.Struct] = {}
+        self._roll_ups: dict[int, RollUp] = {}
         self._samples: list[tuple[int, int, bytes]] = []
         self._logs: list[tuple[int, str, str, str]] = []
         self._blocks: list[tuple[int, int, int, int, int, bytes]] = []
         self._moment_ns: int | None = None
 
     @classmethod
-    def create(cls, path: Path, meta: Mapping[str, Any]) -> Recorder:
+    def create(cls, path: Path, meta: Mapping[str, Any], *, clock: SessionClock | None = None) -> Recorder:
         """Begin a session in a new file.
 
         Args:
             path: Where; nothing may be there.
             meta: What makes the run reproducible: versions, plan, workload. JSON-able, without secrets.
+            clock: Session time, if it does not begin now.
 
         Raises:
             SessionExists: If the path is taken.
         """
         schema.create(path)
         lock_fd = _lock(path)
-        connection = schema.open_writer(path)
-        clock = SessionClock.start()
+        connection = open_writer(path)
+        clock = clock or SessionClock.start()
         recorder = cls(path, connection, clock, lock_fd)
         recorder.set_meta({"origin_utc_ns": clock.origin_utc_ns, **meta})
         return recorder
@@ -84,12 +88,13 @@ class Recorder:
             NotASession: If the file is missing or something else.
             SessionBusy: If a worker is still writing to it.
         """
-        connection = schema.open_writer(path)
+        connection = open_writer(path)
         try:
             lock_fd = _lock(path)
         except SessionBusy:
             connection.close()
             raise
+        schema.migrate(connection)
         row = connection.execute("SELECT value FROM meta WHERE key = 'origin_utc_ns'").fetchone()
         clock = SessionClock.resume(int(orjson.loads(row[0])), _last_ns(connection))
         recorder = cls(path, connection, clock, lock_fd)
@@ -147,6 +152,7 @@ class Recorder:
         ).fetchone()
         source = int(row[0])
         self._packers[source] = packer
+        self._roll_ups[source] = RollUp(self._connection, source, packer.format)
         return source
 
     def add_sample(self, source: int, t_ns: int, values: Sequence[float]) -> None:
@@ -339,6 +345,8 @@ class Recorder:
         try:
             for statement, rows in work:
                 self._connection.executemany(statement, rows)
+            for source, newest_ns in {source: t_ns for source, t_ns, _ in self._samples}.items():
+                self._roll_ups[source].advance(newest_ns)
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:

@@ -175,6 +175,18 @@ class RequestTable:
         }
         return cls(**columns, error=np.concatenate(error_columns), errors=tuple(texts))
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that the columns take."""
+        return sum(getattr(self, field.name).nbytes for field in fields(self) if field.name != "errors")
+
+    def without_arrivals(self) -> RequestTable:
+        """The same requests without their chunks."""
+        nothing = self.chunks[:0]
+        return replace(
+            self, chunks=np.zeros_like(self.chunks), chunk_us=nothing, chunk_tokens=nothing.astype(np.uint16)
+        )
+
     def chunk_offsets(self) -> NDArray[np.int64]:
         """Where each row's chunks start in `chunk_us`; one entry more than rows."""
         return np.concatenate([[0], np.cumsum(self.chunks, dtype=np.int64)])
@@ -213,13 +225,20 @@ class RequestTable:
         return encode_block(columns, {"errors": list(self.errors)})
 
     @classmethod
-    def from_blob(cls, data: bytes) -> RequestTable:
+    def from_blob(cls, data: bytes, *, arrivals: bool = True) -> RequestTable:
         """Read what `to_blob` wrote.
+
+        Args:
+            data: The block.
+            arrivals: Whether the chunks are wanted; without, every row has none.
 
         Raises:
             DamagedData: If the block is malformed or its columns contradict each other.
         """
-        columns, extra = decode_block(data)
+        columns, extra = decode_block(data, skip=frozenset() if arrivals else _CHUNK_COLUMNS)
+        if not arrivals and "chunks" in columns:
+            columns["chunks"] = np.zeros_like(columns["chunks"])
+            columns |= {"chunk_gap_us": np.empty(0, np.int32), "chunk_tokens": np.empty(0, np.uint16)}
         try:
             sent_ns = columns["sent_ns"].astype(np.int64)
             for name in _RELATIVE:
@@ -242,6 +261,7 @@ class RequestTable:
         return cls(**rows, chunk_us=columns["chunk_us"].astype(np.int32), chunk_tokens=chunk_tokens, errors=texts)
 
 
+_CHUNK_COLUMNS = frozenset({"chunk_gap_us", "chunk_tokens"})
 _TIMES = ("scheduled_ns", "sent_ns", "first_ns", "last_ns", "end_ns")
 _RELATIVE = ("scheduled_ns", "first_ns", "last_ns", "end_ns")
 _SHIFT = 1 << 40

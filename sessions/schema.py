@@ -1,29 +1,40 @@
-"""The tables of a session file, and opening one safely.
+"""The tables of a session file, making an empty one, and bringing an older one up to date.
 
-One SQLite file. It carries an application id and a schema version; Optuna's own tables live beside ours. While it
-grows it is in WAL mode, so that readers never block the writer; `synchronous=NORMAL` keeps every commit across a killed
-process, and across a power cut all but the last moments.
+One SQLite file. It carries an application id and a schema version; Optuna's own tables live beside ours.
+`sessions.opening` opens it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
+from contextlib import closing
+from functools import cache
 from typing import TYPE_CHECKING
 
-from sessions.errors import NewerSession, NotASession, SessionExists
+from sessions.errors import SessionExists
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 APPLICATION_ID = 0x54525455
 """`TRTU`, stored in the file's header."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-BUSY_TIMEOUT_S = 10.0
+ROLLUP_TABLE = """\
+CREATE TABLE rollup (                       -- samples in short, derived from `sample` (sessions/rollup.py)
+    source INTEGER NOT NULL REFERENCES source (id),
+    width_s INTEGER NOT NULL,               -- length of the span: 16 or 256
+    place INTEGER NOT NULL,                 -- which span: its start / its length
+    data BLOB NOT NULL,
+    PRIMARY KEY (source, width_s, place)
+) WITHOUT ROWID;
+"""
 
-TABLES = """
+TABLES = f"""
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL                     -- JSON
@@ -57,19 +68,20 @@ CREATE TABLE sample (
     PRIMARY KEY (source, t_ns)
 ) WITHOUT ROWID;
 
+{ROLLUP_TABLE}
 CREATE TABLE trial (
     number INTEGER PRIMARY KEY,
     kind TEXT NOT NULL,                     -- baseline, search, enqueued, proof, bench, watch
     state TEXT NOT NULL,                    -- running, complete, pruned, infeasible, failed, skipped, interrupted
     params TEXT NOT NULL,                   -- JSON: what was asked for
-    effective TEXT NOT NULL DEFAULT '{}',   -- JSON: what was read back from the server
-    launch TEXT NOT NULL DEFAULT '{}',      -- JSON: command line, configuration files
+    effective TEXT NOT NULL DEFAULT '{{}}',   -- JSON: what was read back from the server
+    launch TEXT NOT NULL DEFAULT '{{}}',      -- JSON: command line, configuration files
     start_ns INTEGER NOT NULL,
     end_ns INTEGER,
     ready_s REAL,                           -- seconds from start to ready
     score REAL,                             -- value of the objective; null: none
     feasible INTEGER,                       -- whether every SLO was met
-    result TEXT NOT NULL DEFAULT '{}',      -- JSON: metrics of the scoring level
+    result TEXT NOT NULL DEFAULT '{{}}',      -- JSON: metrics of the scoring level
     failure TEXT                            -- JSON: kind, text, line, accuses
 );
 
@@ -83,7 +95,7 @@ CREATE TABLE level (
     end_ns INTEGER,
     window_start_ns INTEGER,
     window_end_ns INTEGER,
-    result TEXT NOT NULL DEFAULT '{}',      -- JSON: metrics
+    result TEXT NOT NULL DEFAULT '{{}}',      -- JSON: metrics
     notes TEXT NOT NULL DEFAULT '[]'        -- JSON: why invalid, what stopped it, clock, precision
 );
 
@@ -122,7 +134,7 @@ CREATE TABLE event (                        -- marks on the time axis
     kind TEXT NOT NULL,                     -- best, mark, command, warning, drift
     trial INTEGER,
     text TEXT NOT NULL,
-    data TEXT NOT NULL DEFAULT '{}'         -- JSON
+    data TEXT NOT NULL DEFAULT '{{}}'         -- JSON
 );
 CREATE INDEX event_time ON event (t_ns);
 
@@ -130,11 +142,16 @@ CREATE TABLE command (                      -- what an operator asks of the work
     id INTEGER PRIMARY KEY,
     utc_ns INTEGER NOT NULL,
     kind TEXT NOT NULL,                     -- pause, resume, skip, stop, enqueue, mark
-    args TEXT NOT NULL DEFAULT '{}',        -- JSON
+    args TEXT NOT NULL DEFAULT '{{}}',        -- JSON
     state TEXT NOT NULL DEFAULT 'asked',    -- asked, taken, done, refused
     reply TEXT NOT NULL DEFAULT ''
 );
 """
+
+MIGRATIONS = {2: ROLLUP_TABLE}
+"""What brings a session of the format before to a format."""
+
+_TABLE_NAME = re.compile(r"^CREATE TABLE (\w+)", re.MULTILINE)
 
 
 def create(path: Path) -> None:
@@ -177,87 +194,21 @@ def _publish(draft: Path, path: Path) -> None:
         draft.rename(path)
 
 
-def check(connection: sqlite3.Connection, path: Path) -> None:
-    """Make sure that the open file is a session this version can read.
-
-    Raises:
-        NotASession: If it is another kind of file.
-        NewerSession: If a newer trtune wrote it.
-    """
-    try:
-        application_id = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-    except sqlite3.DatabaseError as error:
-        raise NotASession(f"{path} is not a trtune session ({error})") from error
-    if application_id != APPLICATION_ID:
-        raise NotASession(f"{path} is not a trtune session")
-    if version > SCHEMA_VERSION:
-        raise NewerSession(
-            f"{path} has session format {version}, this trtune reads up to {SCHEMA_VERSION}: update trtune"
-        )
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring an older session up to date, all or nothing. Its worker does that: a file that is only shown stays as it is."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    missing = [statement for number, statement in sorted(MIGRATIONS.items()) if number > version]
+    if missing:
+        changes = "".join(missing)
+        connection.executescript(f"BEGIN IMMEDIATE; {changes} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
 
-def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open a session for reading, whether it is still growing, finished, or on a read-only disk.
-
-    Raises:
-        NotASession: If the file is missing or something else.
-        NewerSession: If a newer trtune wrote it.
-    """
-    if not path.is_file():
-        raise NotASession(f"{path}: no such session file")
-    quoted = path.resolve().as_uri()
-    try:
-        return _checked(f"{quoted}?mode=ro", path)
-    except NotASession:
-        # On a read-only disk SQLite cannot make the index of a WAL: read what the main file holds.
-        if os.access(path.parent, os.W_OK):
-            raise
-        return _checked(f"{quoted}?mode=ro&immutable=1", path)
-
-
-def open_writer(path: Path) -> sqlite3.Connection:
-    """Open a session for writing (the worker, or a viewer that appends a command).
-
-    Raises:
-        NotASession: If the file is missing or something else.
-        NewerSession: If a newer trtune wrote it.
-    """
-    if not path.is_file():
-        raise NotASession(f"{path}: no such session file")
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-    try:
-        check(connection, path)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA trusted_schema = OFF")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _checked(uri: str, path: Path) -> sqlite3.Connection:
-    """Open for reading, and make sure that it is a session.
-
-    Raises:
-        NotASession: If it is another kind of file, or cannot be read.
-        NewerSession: If a newer trtune wrote it.
-    """
-    try:
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-    except sqlite3.Error as error:
-        raise NotASession(f"{path} cannot be opened ({error})") from error
-    try:
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")
-        check(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise NotASession(f"{path} is not a trtune session ({error})") from error
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+@cache
+def tables(version: int = SCHEMA_VERSION) -> Mapping[str, frozenset[str]]:
+    """The tables of a format, each with the names of its columns."""
+    later = "".join(statement for number, statement in MIGRATIONS.items() if number > version)
+    names = set(_TABLE_NAME.findall(TABLES)) - set(_TABLE_NAME.findall(later))
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(TABLES)
+        query = "SELECT name FROM pragma_table_info(?)"
+        return {name: frozenset(row[0] for row in connection.execute(query, (name,))) for name in names}

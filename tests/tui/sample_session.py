@@ -6,13 +6,11 @@ Every time and number follows from the arguments, so two files written with the 
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sessions import schema
 from sessions.clock import NS_PER_S, SessionClock
 from sessions.columns import COLUMNS
 from sessions.recorder import Recorder
@@ -174,11 +172,7 @@ class HandClock(SessionClock):
 def hand_recorder(path: Path, meta: Mapping[str, Any]) -> tuple[Recorder, HandClock]:
     """A recorder whose clock is moved by hand."""
     clock = HandClock(ORIGIN_UTC_NS, 0)
-    schema.create(path)
-    lock_fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    recorder = Recorder(path, schema.open_writer(path), clock, lock_fd)
-    recorder.set_meta({"origin_utc_ns": ORIGIN_UTC_NS, **meta})
-    return recorder, clock
+    return Recorder.create(path, meta, clock=clock), clock
 
 
 def write_sample_session(

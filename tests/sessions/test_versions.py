@@ -1,0 +1,55 @@
+"""Sessions of every format open for ever; a worker that goes on with an older one brings it up to date."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from sessions.reader import SessionReader
+from sessions.recorder import Recorder
+from sessions.schema import SCHEMA_VERSION
+
+DATA = Path(__file__).parents[1] / "data"
+FIXTURES = {1: DATA / "demo.trtune"}
+"""A recorded session of each older format."""
+
+
+def test_there_is_a_fixture_of_every_older_format() -> None:
+    for version, path in FIXTURES.items():
+        assert sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True).execute("PRAGMA user_version").fetchone() == (
+            version,
+        )
+    assert sorted(FIXTURES) == list(range(1, SCHEMA_VERSION))
+
+
+@pytest.mark.parametrize("version", sorted(FIXTURES))
+def test_an_older_session_is_shown_without_being_changed(tmp_path: Path, version: int) -> None:
+    path = shutil.copy(FIXTURES[version], tmp_path / "old.trtune")
+    before = path.read_bytes()
+
+    with SessionReader(path) as reader:
+        trials = reader.trials()
+        source = reader.sources("gpu")[0].id
+        assert trials
+        assert any(trial.score is not None for trial in trials)
+        assert all(len(reader.requests(level.id)) for level in reader.levels() if level.state == "valid")
+        assert reader.spans(source, 0, reader.end_ns())
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", sorted(FIXTURES))
+def test_a_worker_brings_an_older_session_up_to_date_and_loses_nothing(tmp_path: Path, version: int) -> None:
+    path = shutil.copy(FIXTURES[version], tmp_path / "old.trtune")
+    with SessionReader(path) as reader:
+        before = (reader.trials(), reader.levels(), reader.events(), reader.meta())
+
+    recorder = Recorder.resume(path)
+    recorder.add_sample(recorder.add_source("load", "load", {}), recorder.clock.now(), [1.0] * 19)
+    recorder.close()
+
+    assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+    with SessionReader(path) as reader:
+        assert (reader.trials(), reader.levels(), reader.events(), reader.meta()) == before
