@@ -345,8 +345,8 @@ class Recorder:
         try:
             for statement, rows in work:
                 self._connection.executemany(statement, rows)
-            for source, newest_ns in {source: t_ns for source, t_ns, _ in self._samples}.items():
-                self._roll_ups[source].advance(newest_ns)
+            for source, times_ns in self._sample_times().items():
+                self._roll_ups[source].advance(times_ns)
             self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -355,6 +355,12 @@ class Recorder:
         self._samples.clear()
         self._logs.clear()
         self._blocks.clear()
+
+    def _sample_times(self) -> dict[int, list[int]]:
+        times_ns: dict[int, list[int]] = {}
+        for source, t_ns, _ in self._samples:
+            times_ns.setdefault(source, []).append(t_ns)
+        return times_ns
 
     def _end_what_was_cut_off(self) -> None:
         now_ns = _last_ns(self._connection)

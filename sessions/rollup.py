@@ -1,8 +1,8 @@
 """Samples in short: lowest, highest, mean and last value of spans of 16 s and 256 s, written while the session grows.
 
 Derived data: everything here can be computed again from the samples. With it a day at five samples a second is drawn
-from a few hundred rows. A span is written once it is over and `LATE_NS` have passed; a sample that comes later still is
-in `sample` and not in its span. What no row covers (the newest spans, and sessions of format 1) is computed when asked for.
+from a few hundred rows. A span is written once it is over and `LATE_NS` have passed, and again when a sample comes later still
+(another host's may). What no row covers (the newest spans, and sessions of format 1) is computed when asked for.
 """
 
 from __future__ import annotations
@@ -111,11 +111,14 @@ class RollUp:
         self._span = span_struct(sample_format)
         self._due_ns = [self._next_due_ns(width_s) for width_s in WIDTHS_S]
 
-    def advance(self, newest_ns: int) -> None:
-        """Write the spans that are over at a moment; their samples must have been written. Costs nothing if none is."""
-        until_ns = newest_ns - LATE_NS
+    def advance(self, times_ns: Sequence[int]) -> None:
+        """Write the spans that are over, or have changed, now that samples of these times have been written."""
+        oldest_ns, until_ns = min(times_ns), max(times_ns) - LATE_NS
         for place, width_s in enumerate(WIDTHS_S):
             width_ns = width_s * NS_PER_S
+            if oldest_ns < self._due_ns[place]:
+                until_ns = max(until_ns, self._due_ns[place])
+                self._due_ns[place] = oldest_ns // width_ns * width_ns
             end_ns = until_ns // width_ns * width_ns
             if end_ns <= self._due_ns[place]:
                 continue

@@ -69,6 +69,22 @@ def test_most_spans_are_written_while_recording_and_the_newest_are_summed_up_whe
         assert reader.spans(source, 0, 100 * NS_PER_S)[-1].last[0] == 99
 
 
+def test_a_late_sample_changes_the_span_it_belongs_to(tmp_path: Path) -> None:
+    path = tmp_path / "run.trtune"
+    recorder = Recorder.create(path, {})
+    source = recorder.add_source("load", "load", {})
+    for second in (*range(1, 600), 0):
+        recorder.add_sample(source, second * NS_PER_S, values(-5 if second == 0 else second))
+        recorder.flush()
+    recorder.close()
+
+    with SessionReader(path) as reader:
+        for width_s in WIDTHS_S:
+            spans = reader.spans(source, 0, 600 * NS_PER_S, width_s=width_s)
+            assert [span.counts[0] for span in spans[:2]] == [width_s, width_s]
+            assert (spans[0].low[0], spans[0].last[0]) == (-5, width_s - 1)
+
+
 def test_a_session_without_spans_is_summed_up_when_asked(tmp_path: Path) -> None:
     path = tmp_path / "run.trtune"
     source = record(path, LONG_S)

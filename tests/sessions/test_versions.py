@@ -27,7 +27,7 @@ def test_there_is_a_fixture_of_every_older_format() -> None:
 
 @pytest.mark.parametrize("version", sorted(FIXTURES))
 def test_an_older_session_is_shown_without_being_changed(tmp_path: Path, version: int) -> None:
-    path = shutil.copy(FIXTURES[version], tmp_path / "old.trtune")
+    path = Path(shutil.copy(FIXTURES[version], tmp_path / "old.trtune"))
     before = path.read_bytes()
 
     with SessionReader(path) as reader:
@@ -42,7 +42,7 @@ def test_an_older_session_is_shown_without_being_changed(tmp_path: Path, version
 
 @pytest.mark.parametrize("version", sorted(FIXTURES))
 def test_a_worker_brings_an_older_session_up_to_date_and_loses_nothing(tmp_path: Path, version: int) -> None:
-    path = shutil.copy(FIXTURES[version], tmp_path / "old.trtune")
+    path = Path(shutil.copy(FIXTURES[version], tmp_path / "old.trtune"))
     with SessionReader(path) as reader:
         before = (reader.trials(), reader.levels(), reader.events(), reader.meta())
 
