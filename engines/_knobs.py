@@ -33,6 +33,10 @@ def domain(knob: Knob) -> str:
         return "true or false"
     if knob.kind == "choice":
         return ", ".join("null" if choice is None else str(choice) for choice in knob.choices)
+    if knob.kind == "text":
+        return "a name or a path"
+    if knob.kind == "list":
+        return "items joined with commas, such as 1,2,4"
     kind = "a whole number" if knob.kind == "int" else "a number"
     low = f" from {knob.low:g}" if knob.low is not None else ""
     high = f" to {knob.high:g}" if knob.high is not None else ""
@@ -44,6 +48,13 @@ def plain(knob: Knob, value: Value) -> Value:
     if knob.kind == "int" and isinstance(value, float):
         return int(value)
     return value
+
+
+def structured(knob: Knob, value: Value) -> Value | list[int | str]:
+    """The value as a configuration file holds it: a list as a list."""
+    if knob.kind == "list" and isinstance(value, str):
+        return [int(item) if item.isdecimal() else item for item in value.split(",")]
+    return plain(knob, value)
 
 
 def _nearest(name: str, known: Mapping[str, Knob]) -> str:

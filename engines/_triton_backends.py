@@ -17,7 +17,6 @@ from engines._vllm_knobs import KNOBS as VLLM_KNOBS
 from engines.base import FailureRule, Knob
 
 BackendName = Literal["llmapi", "tensorrtllm", "vllm"]
-GRAPHS_ON = "cuda_graph_config.enabled"
 KV_SHARE = "kv_cache_free_gpu_mem_fraction"
 
 

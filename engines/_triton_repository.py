@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from engines._knobs import plain
-from engines._triton_backends import GRAPHS_ON
+from engines._knobs import plain, structured
 from engines._triton_pbtxt import dump_pbtxt, parse_pbtxt
+from engines._trtllm_versioned import SWITCHES
 from engines.errors import BadConfiguration
 
 if TYPE_CHECKING:
@@ -148,17 +148,20 @@ def _settings_text(text: str, source: Path, backend: Backend, params: Mapping[st
         raise BadConfiguration(f"{where} is not a mapping of settings")
     knobs = {knob.name: knob for knob in backend.knobs}
     for name, value in params.items():
-        _set_nested(settings, name, plain(knobs[name], value))
-    if params.get(GRAPHS_ON) is False:
-        settings["cuda_graph_config"] = None
-    elif isinstance(graphs := settings.get("cuda_graph_config"), dict):
-        graphs.pop("enabled", None)
+        if name not in SWITCHES:
+            _set_nested(settings, name, structured(knobs[name], value))
+    for switch in SWITCHES:
+        owner = switch.rpartition(".")[0]
+        if params.get(switch) is False:
+            settings[owner] = None
+        elif params.get(switch) is True and not isinstance(settings.get(owner), dict):
+            settings[owner] = {}
     if where.suffix == ".json":
         return json.dumps(settings, indent=2) + "\n"
     return yaml.safe_dump(settings, sort_keys=True, default_flow_style=False)
 
 
-def _set_nested(settings: dict[str, Any], name: str, value: Value) -> None:
+def _set_nested(settings: dict[str, Any], name: str, value: object) -> None:
     *parents, leaf = name.split(".")
     branch = settings
     for parent in parents:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from engines._trtllm_knobs import GRAPHS_ON
+from engines._trtllm_speculation_knobs import DRAFT_LENGTH, METHOD
+from engines._trtllm_versioned import COMPILE_ON, GRAPHS_ON
 from engines.base import FailureRule
 
 GRAPH_BATCH_SIZE = "cuda_graph_config.max_batch_size"
@@ -37,10 +38,15 @@ COMPONENTS = (
     ),
     Component("KV cache", "lower kv_cache_config.free_gpu_memory_fraction", (KV_SHARE, "max_seq_len")),
     Component("Sampler", "lower max_seq_len or max_batch_size", ("max_seq_len", "max_batch_size")),
-    Component("Drafter", "lower max_seq_len or the draft length", ("max_seq_len",)),
+    Component("Drafter", f"lower max_seq_len or {DRAFT_LENGTH}", ("max_seq_len", DRAFT_LENGTH)),
     Component("Guided decoder", "lower max_batch_size", ("max_batch_size",)),
     Component(
-        "(?:Draft )?Model",
+        "Draft Model|Draft model",
+        "take a smaller draft model or none, or spread the weights over more GPUs",
+        (METHOD, "tensor_parallel_size", "max_num_tokens"),
+    ),
+    Component(
+        "Model",
         "lower max_num_tokens, or spread the weights over more GPUs",
         ("tensor_parallel_size", "max_num_tokens", "pipeline_parallel_size"),
     ),
@@ -82,6 +88,12 @@ FAILURES = (
     ),
     FailureRule(
         "bad_config",
+        re.compile(r"Invalid value for '?--backend'?: '?(?:tensorrt|trt)\b"),
+        "this version has no engine backend any more: use the engine trtllm (PyTorch), or 1.3.0rc20 at the newest",
+        infeasible=False,
+    ),
+    FailureRule(
+        "bad_config",
         re.compile(r"Error: (?P<what>No such (?:option|command)|Invalid value for|Got unexpected extra argument).*"),
         "trtllm-serve refuses its command line ({what}): correct the plan's arguments",
         infeasible=False,
@@ -91,6 +103,12 @@ FAILURES = (
         re.compile(r"No GPU devices found on the node|no CUDA-capable device is detected"),
         "the server finds no GPU: start it on a host with one, or check the container's GPU access",
         infeasible=False,
+    ),
+    FailureRule(
+        "too_few_gpus",
+        re.compile(r"world_size \(?(?P<wanted>\d+)\)?.*(?:exceed|larger|greater|more).*(?:GPU|device)", re.IGNORECASE),
+        "the settings ask for {wanted} GPUs, and there are fewer: lower tensor or pipeline parallelism",
+        ("tensor_parallel_size", "pipeline_parallel_size", "context_parallel_size"),
     ),
     FailureRule(
         "port_in_use",
@@ -129,12 +147,28 @@ FAILURES = (
         fatal=False,
     ),
     FailureRule(
+        "compile_failed",
+        re.compile(r"torch\._dynamo\.exc|torch\._inductor\.exc|BackendCompilerFailed"),
+        f"torch.compile does not take this model: set {COMPILE_ON} to false",
+        (COMPILE_ON, "prefill_cuda_graph_backend"),
+        fatal=False,
+    ),
+    FailureRule(
+        "graph_capture",
+        re.compile(
+            r"operation not permitted when stream is capturing|CUDAGraph.*(?:capture|Capture) failed|cudaErrorStreamCapture"
+        ),
+        "a CUDA graph could not be captured: capture smaller batches, or none",
+        (GRAPH_BATCH_SIZE, GRAPHS_ON, "prefill_cuda_graph_backend"),
+        fatal=False,
+    ),
+    FailureRule(
         "unsupported",
         re.compile(
             r"no kernel image is available|(?:not supported|[Uu]nsupported).*\bSM ?_?\d+|\bSM ?_?\d+.*not supported"
         ),
         "this GPU has no kernel for these settings: change the data type or the backend",
-        ("kv_cache_config.dtype", "moe_config.backend", "attn_backend", "dtype"),
+        ("moe_config.backend", "kv_cache_config.dtype", "attn_backend", "dtype"),
         fatal=False,
     ),
     FailureRule(
@@ -156,6 +190,20 @@ FAILURES = (
         re.compile(r"[Bb]us error|unable to (?:open|allocate) shared memory|No space left on device.*shm"),
         "shared memory is too small: give the container host IPC and raise its memlock and stack limits",
         infeasible=False,
+        fatal=False,
+    ),
+    FailureRule(
+        "prompt_too_long",
+        re.compile(r"should not exceed max_num_tokens \((?P<limit>\d+)\)"),
+        "prompts are longer than max_num_tokens {limit}: turn enable_chunked_prefill on or raise max_num_tokens",
+        ("enable_chunked_prefill", "max_num_tokens"),
+        fatal=False,
+    ),
+    FailureRule(
+        "hung",
+        re.compile(r"[Hh]ang detect(?:ed|or)\b.*(?:iteration|stall|timeout|timed out|no progress)"),
+        "the executor made no step for minutes: see the stacks in the log; allreduce_strategy NCCL helps without P2P",
+        ("allreduce_strategy", "disable_overlap_scheduler"),
         fatal=False,
     ),
     FailureRule(

@@ -8,6 +8,7 @@ defines one object `ENGINE`; `engines.registry` finds it by the module's name.
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 from engines.errors import BadConfiguration
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
@@ -32,6 +32,8 @@ Cost = Literal["restart", "reload", "client"]
 
 NAN = math.nan
 
+_LIST = re.compile(r"[\w.+-]+(,[\w.+-]+)*")
+
 
 @dataclass(frozen=True, slots=True)
 class Knob:
@@ -39,7 +41,7 @@ class Knob:
 
     Attributes:
         name: Name as the server knows it; members of nested objects are joined with a dot.
-        kind: Type of its values.
+        kind: Type of its values. A list is written as text, its items joined with commas; a text is a name or a path.
         default: The server's own default; None where the server decides by itself.
         low: Smallest value (int, float).
         high: Largest value (int, float).
@@ -55,7 +57,7 @@ class Knob:
     """
 
     name: str
-    kind: Literal["int", "float", "bool", "choice"]
+    kind: Literal["int", "float", "bool", "choice", "text", "list"]
     default: Value
     low: float | None = None
     high: float | None = None
@@ -75,13 +77,20 @@ class Knob:
         if self.kind == "bool":
             return isinstance(value, bool)
         if self.kind == "choice":
-            return value in self.choices
+            return any(value == choice and type(value) is type(choice) for choice in self.choices)
+        if self.kind in ("text", "list"):
+            return isinstance(value, str) and self._allows_text(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         if self.kind == "int" and not float(value).is_integer():
             return False
         above = self.low is None or value >= self.low
         return above and (self.high is None or value <= self.high)
+
+    def _allows_text(self, value: str) -> bool:
+        if self.kind == "list":
+            return _LIST.fullmatch(value) is not None
+        return bool(value.strip()) and value.isprintable()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +156,7 @@ class LaunchRequest:
         environment: Further environment variables, from the plan.
         work_dir: Folder of this start: for configuration files and logs.
         container: Container to start it in; None starts a process.
+        version: Version of the server as the plan tells it; empty: the installed one, or the newest known.
     """
 
     model: str
@@ -158,6 +168,7 @@ class LaunchRequest:
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     container: Container | None = None
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, ClassVar
 import yaml
 
 from engines._http import get, get_json_or_none
-from engines._knobs import check_params, plain
+from engines._knobs import check_params
 from engines._trtllm_conflicts import find_conflict
 from engines._trtllm_failures import FAILURES
-from engines._trtllm_knobs import BATCH_SIZES, GRAPHS_ON, knobs_of, parse_version
+from engines._trtllm_knobs import BATCH_SIZES, knobs_of
 from engines._trtllm_metrics import TrtllmMetrics, prometheus_page
+from engines._trtllm_versions import TEE, V1_2, is_before
+from engines._trtllm_yaml import nested
 from engines.base import Engine, LaunchSpec, ServerInfo
 from engines.errors import BadConfiguration, EngineError
+from engines.launch.container import listen_address
 from engines.launch.ports import local_url
 
 if TYPE_CHECKING:
@@ -32,8 +35,8 @@ SERVER_INFO_TIMEOUT_S = 30.0
 STATS_KEYS: Mapping[str, Value] = {"enable_iter_perf_stats": True, "return_perf_metrics": True}
 """Turn `/metrics` and `/prometheus/metrics` on (contract trtllm 10)."""
 
-TEE_SINCE = "1.3.0rc13"
-"""First build whose `/metrics` and Prometheus do not race for the same records (contract trtllm 2.3)."""
+AS_ROOT: Mapping[str, str] = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+"""In a container the user is usually root, whom Open MPI refuses to serve (contract trtllm 1.6)."""
 
 OWN_OPTIONS = frozenset({"--host", "--port", "--backend", "--config", "--extra_llm_api_options"})
 OPTION_ALIASES = {
@@ -89,22 +92,25 @@ class Trtllm(Engine):
         Raises:
             BadConfiguration: If a setting is unknown or out of its domain, or an argument says what the YAML says.
         """
-        version = installed_version() if not request.command else ""
+        version = version_of(request)
         check_params(self.title, self.knobs(version), request.params)
         _check_arguments(request.arguments, request.params)
         path = request.work_dir / CONFIG_FILE
+        host, port = listen_address(request)
         words = (
             *(request.command or (self.program,)),
-            *("serve", request.model, "--host", request.host, "--port", str(request.port)),
-            *("--backend", "pytorch", _config_option(version), str(path)),
+            *("serve", request.model, "--host", host, "--port", str(port)),
+            *("--backend", "pytorch", config_option(version), str(path)),
         )
         return LaunchSpec(
             argv=(*words, *request.arguments),
             url=local_url(request.host, request.port),
             ready_path=self.health_path,
-            environment=dict(request.environment),
+            environment={**(AS_ROOT if request.container else {}), **request.environment},
             files={path: yaml_text(request.params, version)},
             failures=FAILURES,
+            inherit=("HF_TOKEN",),
+            container=request.container,
         )
 
     def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
@@ -166,31 +172,18 @@ class Trtllm(Engine):
 def yaml_text(params: Mapping[str, Value], version: str = "") -> str:
     """The YAML file for these settings, with the statistics switched on that trtune reads.
 
-    Builds in which Prometheus and `/metrics` race for one queue get the statistics without `return_perf_metrics`.
+    Builds in which Prometheus and `/metrics` race for one queue get the statistics without `return_perf_metrics`; those
+    that still have `/perf_metrics` are not asked for it, since its records cost memory until they are read.
     """
     stats = dict(STATS_KEYS)
-    if version and not _has_tee(version):
+    if is_before(version, TEE):
         stats["return_perf_metrics"] = False
-    return yaml.safe_dump(nested(params) | stats, sort_keys=True, default_flow_style=False)
+    return yaml.safe_dump(nested(knobs_of(version), params) | stats, sort_keys=True, default_flow_style=False)
 
 
-def nested(params: Mapping[str, Value]) -> dict[str, object]:
-    """Dotted names as nested mappings; switched-off CUDA graphs as null."""
-    knobs = {knob.name: knob for knob in knobs_of("")}
-    tree: dict[str, object] = {}
-    for name, value in params.items():
-        if name == GRAPHS_ON or (name.startswith("cuda_graph_config.") and params.get(GRAPHS_ON) is False):
-            continue
-        *parents, leaf = name.split(".")
-        branch = tree
-        for parent in parents:
-            branch = branch.setdefault(parent, {})  # type: ignore[assignment]
-        branch[leaf] = plain(knobs[name], value)
-    if params.get(GRAPHS_ON) is False:
-        tree["cuda_graph_config"] = None
-    elif params.get(GRAPHS_ON) is True:
-        tree.setdefault("cuda_graph_config", {})
-    return tree
+def version_of(request: LaunchRequest) -> str:
+    """The version that will be started: the plan's, else the installed one; unknown behind another command."""
+    return request.version or ("" if request.command or request.container else installed_version())
 
 
 def installed_version() -> str:
@@ -201,25 +194,9 @@ def installed_version() -> str:
         return ""
 
 
-_RC = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:rc(\d+))?")
-_NO_RC = 10_000
-
-
-def _has_tee(version: str) -> bool:
-    mine, first = _RC.match(version), _RC.match(TEE_SINCE)
-    if mine is None or first is None:
-        return True
-    return _release_order(mine) >= _release_order(first)
-
-
-def _release_order(match: re.Match[str]) -> tuple[int, ...]:
-    return int(match[1]), int(match[2]), int(match[3]), int(match[4]) if match[4] else _NO_RC
-
-
-def _config_option(version: str) -> str:
+def config_option(version: str) -> str:
     """`--config` exists since 1.2 (contract trtllm 0.2)."""
-    line = parse_version(version)
-    return "--extra_llm_api_options" if line is not None and line < (1, 2) else "--config"
+    return "--extra_llm_api_options" if is_before(version, V1_2) else "--config"
 
 
 def _check_arguments(arguments: Sequence[str], params: Mapping[str, Value]) -> None:

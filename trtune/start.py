@@ -97,7 +97,7 @@ def _searched_knobs(plan: Plan, engine: Engine) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "kind": knob.kind,
+            "kind": "choice" if knob.kind in ("text", "list") else knob.kind,
             "default": space.baseline.get(name, knob.default),
             "help": knob.help,
             **json.loads(distribution_to_json(space.distributions[name]))["attributes"],

@@ -88,6 +88,7 @@ def launch_spec(
             arguments=tuple(places.fill(word) for word in plan.arguments),
             environment=plan.environment,
             container=None if plan.container is None else plan.container.to_container(),
+            version=plan.version,
         )
     )
     if plan.container is not None and spec.container is None:

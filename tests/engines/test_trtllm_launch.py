@@ -11,7 +11,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines._trtllm_knobs import KNOBS, parse_version
 from engines.base import LaunchRequest, LaunchSpec, Value
 from engines.errors import BadConfiguration
 from engines.trtllm import ENGINE, yaml_text
@@ -131,21 +130,6 @@ def test_arguments_do_not_give_what_trtune_gives(argument: str) -> None:
 )
 def test_builds_in_which_readers_race_get_no_second_reader(version: str, perf_metrics: bool) -> None:
     assert yaml.safe_load(yaml_text({}, version))["return_perf_metrics"] is perf_metrics
-
-
-def test_an_older_version_has_fewer_settings() -> None:
-    older = {knob.name for knob in ENGINE.knobs("1.0.0")}
-    newest = {knob.name for knob in ENGINE.knobs()}
-
-    assert newest - older == {entry.knob.name for entry in KNOBS if entry.since > (1, 0)}
-    assert "enable_early_first_token_response" not in {knob.name for knob in ENGINE.knobs("1.2.1")}
-
-
-@given(st.text())
-def test_any_version_text_is_read_or_left(text: str) -> None:
-    version = parse_version(text)
-
-    assert version is None or version >= (1, 0)
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,8 @@ def _allowed(knob: Knob) -> str:
         return "allowed are true and false"
     if knob.kind == "choice":
         return f"allowed are {', '.join(DEFAULT_WORDS.get(choice) or str(choice) for choice in knob.choices)}"
+    if knob.kind in ("text", "list"):
+        return f"allowed are {'names or paths' if knob.kind == 'text' else 'items joined with commas, such as 1,2,4'}"
     low = "" if knob.low is None else f" from {knob.low:g}"
     high = "" if knob.high is None else f" to {knob.high:g}"
     return f"allowed is {'an integer' if knob.kind == 'int' else 'a number'}{low}{high}"

@@ -49,6 +49,10 @@ class KvCacheConfig(StrictModel):
     disk_cache_path: str | None = None
     mamba_ssm_cache_dtype: str = "auto"
     sink_token_length: int | None = None
+    avg_seq_len: int | None = None
+    enable_kv_pool_rebalance: bool = False
+    max_util_for_resume: float = 0.95
+    fp8_context_mla_kv_len_cap: int | None = None
 
 
 class DynamicBatchConfig(StrictModel):
@@ -102,7 +106,19 @@ class MoeConfig(StrictModel):
     """``moe_config``; accepted, not simulated."""
 
     backend: Literal[
-        "AUTO", "CUTLASS", "CUTEDSL", "TRTLLM", "DEEPGEMM", "VANILLA", "TRITON", "WIDEEP", "DENSEGEMM", "MARLIN"
+        "AUTO",
+        "CUTLASS",
+        "CUTEDSL",
+        "TRTLLM",
+        "DEEPGEMM",
+        "VANILLA",
+        "TRITON",
+        "WIDEEP",
+        "DENSEGEMM",
+        "MARLIN",
+        "MEGAMOE_DEEPGEMM",
+        "MEGAMOE_CUTEDSL",
+        "CUTEDSL_FC12",
     ] = "AUTO"
     max_num_tokens: int | None = None
     load_balancer: str | dict[str, Any] | None = None
@@ -116,6 +132,7 @@ class AttentionDpConfig(StrictModel):
     enable_balance: bool = False
     timeout_iters: int = 50
     batching_wait_iters: int = 10
+    enable_kv_cache_aware_routing: bool = False
 
 
 class TelemetryConfig(StrictModel):
@@ -173,6 +190,8 @@ class TorchLlmArgs(StrictModel):
     moe_config: MoeConfig = Field(default_factory=MoeConfig)
     enable_autotuner: bool = True
     enable_min_latency: bool = False
+    use_cute_dsl_blockscaling_mm: bool = False
+    use_cute_dsl_blockscaling_bmm: bool = False
     enable_layerwise_nvtx_marker: bool = False
     print_iter_log: bool = False
     env_overrides: dict[str, str] | None = None
