@@ -145,12 +145,17 @@ class LoadPlan(PlanPart):
     stop: StopRule = Field(default_factory=StopRule)
     limits: Limits = Field(default_factory=Limits)
 
-    def chooser(self) -> LevelChooser:
-        """What chooses the levels of a trial."""
+    def chooser(self, guess: float | None = None) -> LevelChooser:
+        """What chooses the levels of a trial.
+
+        Args:
+            guess: The load at which it should be at its best: where `find` begins.
+        """
         values = tuple(sorted(set(self.levels)))
         if not self.find:
             return ListedLevels(values)
-        return HighestLevel(values[0], values[-1], self.resolution, self.most_levels, whole=self.kind == "concurrency")
+        whole = self.kind == "concurrency"
+        return HighestLevel(values[0], values[-1], self.resolution, self.most_levels, whole=whole, guess=guess)
 
     def stop_rule(self, level: Level) -> StopRule:
         """The stop rule for a level: in a closed loop the burst at its beginning has passed before the window opens."""

@@ -124,7 +124,13 @@ class _Broken(Exception):
 
 
 async def run_trial(
-    bench: Bench, kind: str, params: Params, on_number: Callable[[int], None], *, incumbent: float | None = None
+    bench: Bench,
+    kind: str,
+    params: Params,
+    on_number: Callable[[int], None],
+    *,
+    guess: float | None = None,
+    incumbent: float | None = None,
 ) -> TrialResult:
     """Run one configuration from start to stop.
 
@@ -133,6 +139,7 @@ async def run_trial(
         kind: `baseline`, `search`, `enqueued` or `bench`.
         params: The configuration.
         on_number: Told the trial's number in the session before anything is started.
+        guess: The load at which it should be at its best: where the search for the highest load begins.
         incumbent: Score of the best trial so far; a trial that cannot beat it is left early. None: measured to the end.
 
     Returns:
@@ -145,7 +152,7 @@ async def run_trial(
     server: RunningServer | None = None
     try:
         server = await _start(bench, number, params)
-        outcome = _judge(bench, number, await _measure(bench, number, server, incumbent))
+        outcome = _judge(bench, number, await _measure(bench, number, server, guess, incumbent))
     except StartFailed as error:
         outcome = _failed(number, error.failure)
     except _Broken as error:
@@ -192,13 +199,15 @@ async def _start(bench: Bench, number: int, params: Params) -> RunningServer:
     return server
 
 
-async def _measure(bench: Bench, number: int, server: RunningServer, incumbent: float | None) -> _Measurement:
+async def _measure(
+    bench: Bench, number: int, server: RunningServer, guess: float | None, incumbent: float | None
+) -> _Measurement:
     """Measure the levels of a trial; in a search, leave it once it cannot beat the incumbent any more."""
     measurement = _Measurement()
     if bench.control.interrupt.is_set():
         return measurement
     info = await _read_back(bench, number, server)
-    chooser = bench.plan.load.chooser() if bench.plan.kind == "tune" else _every_level(bench.plan.load.levels)
+    chooser = bench.plan.load.chooser(guess) if bench.plan.kind == "tune" else _every_level(bench.plan.load.levels)
     sampler = EngineSampler(bench.engine, bench.http, server.url, bench.recorder)
     watchdog = Watchdog(server, bench.http, bench.plan.engine.hang_timeout_s, bench.control.interrupt)
     try:

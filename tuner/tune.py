@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from sessions.reader import SessionReader
 from sessions.records import FINISHED_STATES, PROOF
 from tuner.proving import Proof
+from tuner.search.exchange import BASELINE, Result
 from tuner.search.known import checkpoint_of, simulated_hardware, workload_shape
-from tuner.search.search import BASELINE, Search
+from tuner.search.search import Search
 from tuner.search.space import build_space
 from tuner.search.study import Outcome, StudySearch
 from tuner.trial import run_trial
@@ -142,7 +143,7 @@ class TuneJob:
         """Run baseline and winner again in turn until their difference is outside the noise, or the rounds are spent."""
         with SessionReader(self._bench.recorder.path) as reader:
             trials = reader.trials()
-        proof = Proof.of(trials, None if self.best is None else self.best[0])
+        proof = Proof.of(trials, self._winner())
         if proof is None:
             return
         rounds, control = self._bench.plan.search.proof_rounds, self._bench.control
@@ -160,6 +161,11 @@ class TuneJob:
         self._bench.recorder.set_meta({"verdict": told})
         self._bench.recorder.event("verdict", str(told["text"]), trial=proof.finalist.number, data=told)
 
+    def _winner(self) -> int | None:
+        """The trial whose configuration the search recommends: what is best by all measurements, and not the luckiest of them."""
+        recommended = self._search.best_trial()
+        return recommended if recommended is not None or self.best is None else self.best[0]
+
     def enqueue(self, params: Mapping[str, Value]) -> str | None:
         """Put a configuration next; returns why it is refused, or None."""
         return self._search.enqueue(params)
@@ -175,6 +181,7 @@ class TuneJob:
             proposal.kind,
             proposal.params,
             lambda number: self._search.link(proposal, number),
+            guess=proposal.expected_level,
             incumbent=None if self.best is None or proposal.kind == BASELINE else self.best[1],
         )
         if result.state == "interrupted":
@@ -184,7 +191,7 @@ class TuneJob:
 
     def _tell(self, proposal: Proposal, result: TrialResult) -> None:
         if result.score is not None:
-            self._search.tell(proposal, result.score)
+            self._search.tell(proposal, Result(result.score.value, result.score.violation))
             if result.score.feasible and result.score.value is not None:
                 self._consider(result.number, result.score.value, announce=proposal.kind != BASELINE)
             return

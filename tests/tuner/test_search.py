@@ -16,7 +16,7 @@ from sessions.slo import Slo
 from tuner.errors import BadPlan
 from tuner.search.objective import Objective
 from tuner.search.problem import Hardware, Meaning, WorkloadShape
-from tuner.search.search import BASELINE, Proposal, Result, Search
+from tuner.search.search import BASELINE, Known, Proposal, Result, Search
 
 OBJECTIVE = Objective("output_token_throughput", "avg", "maximize")
 STRANGERS = (
@@ -214,6 +214,62 @@ def test_a_baseline_outside_the_ranges_may_still_be_the_best() -> None:
 
     assert best is not None
     assert best.params == {}
+
+
+def test_several_may_run_at_once_and_none_of_them_twice() -> None:
+    search = Search(SERVER, OBJECTIVE, seed=2)
+    search.tell(ask(search), Result(10.0))
+    search.tell(ask(search), Result(12.0))
+
+    running = [ask(search) for _ in range(6)]
+
+    assert len({tuple(sorted(each.params.items())) for each in running}) == 6
+    assert running[0].gpus == running[0].params.get("tensor_parallel_size", 1)
+    for each in reversed(running):
+        search.tell(each, Result(20.0))
+
+
+def test_what_was_best_in_an_older_session_comes_right_after_the_baseline_and_is_not_recommended_unmeasured() -> None:
+    older = [
+        Known({"lanes": 48, "gulp": 2048, "turbo": True, "mode": "c"}, Result(131.0), "last week"),
+        Known({"lanes": 4, "gulp": 512, "turbo": False, "mode": "a"}, Result(60.0), "last week"),
+        Known({"lanes": 48, "gulp": 2048, "turbo": True, "mode": "gone"}, Result(500.0), "last week"),
+    ]
+    search = Search(STRANGERS, OBJECTIVE, known=older)
+
+    baseline = ask(search)
+    search.tell(baseline, Result(30.0))
+    best = search.best()
+    second = ask(search)
+
+    assert best is not None
+    assert best.measured == 30.0
+    assert second.params == {"lanes": 48, "gulp": 2048, "turbo": True, "mode": "c"}
+
+
+def test_a_failure_of_an_older_session_is_a_hint_and_forbids_nothing() -> None:
+    search = Search(
+        STRANGERS, OBJECTIVE, known=[Known({"turbo": True}, Result.failed("no such instruction", ("turbo",)))]
+    )
+
+    assert search.rejection({"turbo": True}) is None
+    assert search.best() is None
+
+
+def test_trials_measured_under_another_objective_are_taken_in() -> None:
+    search = Search(STRANGERS, OBJECTIVE)
+    search.learn({}, Result(50.0), BASELINE)
+    search.learn({"lanes": 48, "gulp": 2048}, Result(90.0))
+    search.learn({"lanes": 256}, Result.failed("out of memory", ("lanes",)))
+
+    proposal = ask(search)
+    best = search.best()
+
+    assert proposal.kind != BASELINE
+    assert best is not None
+    assert best.measured == 90.0
+    assert best.params["lanes"] == 48
+    assert "out of memory" in str(search.rejection({"lanes": 256, "gulp": 512, "mode": "a", "turbo": False}))
 
 
 @pytest.mark.parametrize("sampler", ["roofline", "tpe", "nsga2", "random"])

@@ -11,7 +11,8 @@ from engines.base import Value
 from sessions.recorder import Recorder
 from tests.tuner.knobs import KNOBS
 from tuner.plan import KnobRange, KnobValue
-from tuner.search.objective import Objective, Score
+from tuner.search.exchange import Result
+from tuner.search.objective import Objective
 from tuner.search.search import Proposal, Search
 from tuner.search.study import Outcome, StudySearch
 
@@ -41,8 +42,8 @@ def open_search(path: Path, wanted: Wishes | None = None, **options: object) -> 
     )
 
 
-def good(value: float) -> Score:
-    return Score(value, True, 0.0, 0, {})
+def good(value: float) -> Result:
+    return Result(value)
 
 
 def ask(search: StudySearch) -> Proposal:

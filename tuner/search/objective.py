@@ -126,3 +126,46 @@ def _beats(objective: Objective, one: Score, other: Score) -> bool:
     assert one.value is not None
     assert other.value is not None
     return objective.better(one.value, other.value)
+
+
+@dataclass(frozen=True, slots=True)
+class SeveralScores:
+    """What a trial is worth under several objectives.
+
+    Attributes:
+        points: A value of each objective for every level within the SLOs that no other level beats, the best by the first objective
+            first; or for the one level that breaks the SLOs least. Empty when no level gave a result.
+        levels: Place of each point's level among those measured.
+        violation: How far the worst-broken SLO is from its limit; 0 when the points meet every SLO.
+    """
+
+    points: tuple[tuple[float, ...], ...] = ()
+    levels: tuple[int, ...] = ()
+    violation: float = 1.0
+
+
+def score_several(objectives: Sequence[Objective], results: Sequence[Metrics | None]) -> SeveralScores:
+    """The levels of a trial that count under several objectives; the SLOs of all of them must be met.
+
+    Args:
+        objectives: What counts as better.
+        results: Metrics of each measured level; None for an invalid one.
+    """
+    from tuner.search.pareto import front_places, utilities_of  # only several objectives need numpy
+
+    whole: list[tuple[int, tuple[float, ...], float]] = []
+    for place, result in enumerate(results):
+        if result is None:
+            continue
+        values = tuple(value for each in objectives if (value := each.value(result)) is not None)
+        if len(values) == len(objectives):
+            whole.append((place, values, max(each.violation(result) for each in objectives)))
+    if not whole:
+        return SeveralScores()
+    meeting = [each for each in whole if each[2] == 0]
+    if not meeting:
+        place, values, violation = min(whole, key=lambda each: each[2])
+        return SeveralScores((values,), (place,), violation)
+    table = utilities_of([values for _, values, _ in meeting], [each.direction == "maximize" for each in objectives])
+    kept = [meeting[place] for place in front_places(table)]
+    return SeveralScores(tuple(values for _, values, _ in kept), tuple(place for place, _, _ in kept), 0.0)

@@ -88,9 +88,12 @@ class Roofline:
 
     def utility(self, settings: Settings, objective: Objective) -> Array:
         """What each configuration is worth by the estimate, on the search's own scale (`utility.py`)."""
-        estimates = self.estimate(settings)
-        best: Array = _utilities(estimates, objective).max(axis=1)
+        best: Array = self.level_utilities(settings, objective).max(axis=1)
         return best
+
+    def level_utilities(self, settings: Settings, objective: Objective) -> Array:
+        """The same at each level; a row per configuration, a column per level."""
+        return _utilities(self.estimate(settings), objective)
 
     def best_level(self, settings: Settings, objective: Objective) -> Array:
         """The load at which each configuration is expected to be at its best within the SLOs."""

@@ -123,7 +123,10 @@ def meaning_of(name: str, own: Mapping[str, Meaning] | None = None) -> Meaning |
 
 
 class Prior(Protocol):
-    """An estimate of what configurations reach, made before they are measured. It may be wrong: it is only a hint."""
+    """An estimate of what configurations reach, made before they are measured. It may be wrong: it is only a hint.
+
+    One that also has `level_utilities` (as `prior.Roofline` does) is asked for every level when there are several objectives.
+    """
 
     def covers(self, objective: Objective) -> bool:
         """Whether it can tell anything about the objective."""

@@ -7,27 +7,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import optuna
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from tuner.errors import BadPlan
-from tuner.search.history import Observation
+from tuner.search.record import observations_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from optuna.distributions import BaseDistribution
     from optuna.study import Study
+    from optuna.trial import FrozenTrial
 
+    from tuner.search.history import Observation
     from tuner.search.strategy import Strategy
-
-VIOLATION: Final = "violation"
-"""Name of the constraint that holds how far the worst-broken SLO is from its limit."""
-
-FAILURE: Final = "failure"
-"""Attribute of a trial that did not work because of its settings: {"reason": ..., "accused": [...]}."""
-
-GATE: Final = "passed_gate"
-"""Attribute of a trial that went through the quality gate."""
 
 ROOFLINE: Final = "roofline"
 
@@ -35,17 +28,25 @@ ROOFLINE: Final = "roofline"
 class RooflineSampler(BaseSampler):
     """Proposes by `Strategy` from the finished trials of the study; begun ones are not proposed again."""
 
-    def __init__(self, strategy: Strategy, distributions: Mapping[str, BaseDistribution], seed: int) -> None:
+    def __init__(
+        self,
+        strategy: Strategy,
+        distributions: Mapping[str, BaseDistribution],
+        seed: int,
+        known: Sequence[Observation] = (),
+    ) -> None:
         """Wrap a strategy.
 
         Args:
             strategy: Chooses.
             distributions: The whole search space.
             seed: For values that the strategy does not choose.
+            known: What older sessions say.
         """
         self._strategy = strategy
         self._distributions = dict(distributions)
         self._random = optuna.samplers.RandomSampler(seed=seed)
+        self._known = list(known)
         self._last: Mapping[str, Any] | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -58,7 +59,7 @@ class RooflineSampler(BaseSampler):
         """The strategy's proposal; nothing when everything that may work was tried."""
         begun = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         pending = [other.params for other in begun if other.number != trial.number and other.params]
-        proposal = self._strategy.propose(observations_of(study), trial.number, pending)
+        proposal = self._strategy.propose(observations_of(study) + self._known, trial.number, pending)
         self._last = proposal
         return {} if proposal is None else proposal
 
@@ -71,22 +72,6 @@ class RooflineSampler(BaseSampler):
     ) -> Any:
         """A random value: only when there is no proposal."""
         return self._random.sample_independent(study, trial, param_name, param_distribution)
-
-
-def observations_of(study: Study) -> list[Observation]:
-    """What the finished trials of a study say."""
-    return [_observation(trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
-
-
-def _observation(trial: FrozenTrial) -> Observation:
-    failure = trial.user_attrs.get(FAILURE)
-    return Observation(
-        params=trial.params,
-        value=None if failure is not None else trial.value,
-        violation=trial.constraints.get(VIOLATION, 0.0),
-        accused=tuple(failure["accused"]) if failure is not None else (),
-        passed=trial.user_attrs.get(GATE),
-    )
 
 
 def optuna_sampler(name: str, seed: int) -> BaseSampler:

@@ -5,47 +5,61 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import numpy as np
 import optuna
 from optuna.trial import TrialState
 
-from engines.models import Checkpoint, ModelShape
 from tuner.search.encoding import build_grid
-from tuner.search.exchange import BASELINE, ENQUEUED, SEARCH, Proposal, Recommendation, Result
-from tuner.search.feasibility import Feasibility
+from tuner.search.exchange import (
+    BASELINE,
+    ENQUEUED,
+    SEARCH,
+    FrontPoint,
+    Known,
+    Proposal,
+    Recommendation,
+    Result,
+)
+from tuner.search.knowledge import Knowledge
 from tuner.search.memory import FailureMemory
-from tuner.search.prior import Roofline
-from tuner.search.sampler import (
+from tuner.search.objective import Objective
+from tuner.search.older import observe_older
+from tuner.search.pareto import front_places, knee, utilities_of
+from tuner.search.record import (
     FAILURE,
     GATE,
-    ROOFLINE,
+    POINTS,
     VIOLATION,
-    RooflineSampler,
+    attributes_of,
+    completed,
+    constraint_of,
     observations_of,
-    optuna_sampler,
+    values_of,
 )
-from tuner.search.settings import SettingsReader
+from tuner.search.sampler import ROOFLINE, RooflineSampler, optuna_sampler
 from tuner.search.space import build_space
 from tuner.search.strategy import Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
     from engines.base import Knob, Value
+    from engines.models import Checkpoint, ModelShape
     from sessions.records import Params
     from tuner.plan import KnobRange, KnobValue
-    from tuner.search.objective import Objective
+    from tuner.search.history import Observation
     from tuner.search.problem import Hardware, Meaning, Prior, WorkloadShape
     from tuner.search.space import Space
 
-__all__ = ["BASELINE", "ENQUEUED", "SEARCH", "Proposal", "Recommendation", "Result", "Search"]
+__all__ = ["BASELINE", "ENQUEUED", "SEARCH", "FrontPoint", "Known", "Proposal", "Recommendation", "Result", "Search"]
 
 STUDY_NAME: Final = "trtune"
 MAX_REJECTIONS: Final = 5
@@ -56,6 +70,9 @@ MAX_DRAWS: Final = 1000
 
 ADVICE: Final = 2
 """Starting points that are tried at once without a prior; more of them would only delay the model."""
+
+OLDER: Final = 1
+"""The best configurations of older sessions that are tried first."""
 
 DIVERSE: Final = 2
 """Good and different configurations of the prior that are tried before the model chooses."""
@@ -69,7 +86,7 @@ class Search:
     def __init__(
         self,
         knobs: Sequence[Knob],
-        objective: Objective,
+        objective: Objective | Sequence[Objective],
         *,
         hardware: Hardware | None = None,
         model: Checkpoint | ModelShape | None = None,
@@ -81,8 +98,10 @@ class Search:
         meanings: Mapping[str, Meaning] | None = None,
         prior: Prior | Literal["roofline", "none"] = "roofline",
         sampler: str = ROOFLINE,
+        known: Sequence[Known] = (),
         seed: int = 0,
         storage: BaseStorage | None = None,
+        study_name: str = STUDY_NAME,
     ) -> None:
         """Begin a search, or go on with the one in the storage.
 
@@ -91,7 +110,7 @@ class Search:
 
         Args:
             knobs: All knobs, in any names; names that servers use are understood (`problem.Meaning`).
-            objective: What counts as better.
+            objective: What counts as better; with several objectives the front is looked for (`front`).
             hardware: The GPUs.
             model: Shape of the model, or checkpoint with its precision.
             workload: Lengths and levels of the load.
@@ -103,8 +122,11 @@ class Search:
             prior: `roofline` estimates from hardware, model and workload where all three are known; `none` does without;
                 or an estimate of the caller's own.
             sampler: `roofline`, or one of Optuna's: `tpe`, `gp`, `nsga2`, `random`.
+            known: Results of older sessions on the same model and GPU. They are hints: each session may be off as a whole, none of
+                them is recommended unmeasured, and what failed then is only less likely to work now.
             seed: Makes the proposals repeatable.
             storage: Where the Optuna study lives; None: in memory.
+            study_name: Name of the study there: another objective or other ranges need another study.
 
         Raises:
             BadPlan: If a wish and the knobs do not fit together, or there is no such sampler.
@@ -114,35 +136,41 @@ class Search:
         if not any(knob.searched for knob in knobs) and not wanted:
             wanted = {knob.name: _own_domain(knob) for knob in knobs}
         self.space: Space = build_space(knobs, wanted or {}, baseline or {})
-        self.objective = objective
+        self.objectives: tuple[Objective, ...] = (objective,) if isinstance(objective, Objective) else tuple(objective)
         self._conflicts = conflicts
         self._levels = workload.levels if workload else ()
         self._random = random.Random(seed)  # noqa: S311 - not for secrets
         coarse = frozenset(knob.name for knob in knobs if knob.coarse)
         self._memory = FailureMemory(unordered=coarse | {knob.name for knob in knobs if knob.both_ways})
-        checkpoint = Checkpoint(model) if isinstance(model, ModelShape) else model
-        defaults = {knob.name: knob.default for knob in knobs} | self.space.fixed
-        self._reader = SettingsReader(defaults, checkpoint, meanings)
-        self._feasibility: Feasibility | None = None
-        if hardware and checkpoint:
-            self._feasibility = Feasibility(hardware, checkpoint, workload, self._reader)
-            if prior == "roofline" and workload:
-                prior = Roofline(hardware, checkpoint, workload)
-        self._prior = prior if not isinstance(prior, str) and prior.covers(objective) else None
+        self._remembered: set[int] = set()
+        self._knowledge = Knowledge(
+            {knob.name: knob.default for knob in knobs} | self.space.fixed,
+            self.objectives,
+            hardware=hardware,
+            model=model,
+            workload=workload,
+            meanings=meanings,
+            prior=prior,
+        )
+        self._known = observe_older(known, self.space, knobs)
         self._strategy = self._make_strategy(seed)
-        self.study = self._open_study(storage, sampler, seed)
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            if FAILURE in trial.user_attrs:
-                self._remember(trial)
+        self.study = self._open_study(storage, study_name, sampler, seed)
         if not self.study.get_trials(deepcopy=False):
             self._enqueue(self.space.searched_part(self.space.baseline) or {}, BASELINE)
         self._early = self._early_points(starting_points)
 
+    @property
+    def objective(self) -> Objective:
+        """What counts as better; the first of several."""
+        return self.objectives[0]
+
     def ask(self) -> Proposal | None:
         """The next configuration to try; None when nothing new is left.
 
-        A proposal that cannot work, that asks for as much as one that failed, or that was tried before is thrown away.
+        A proposal that cannot work, that asks for as much as one that failed, or that was tried before is thrown away. It may be
+        asked again before the last one was told: what is running is not proposed again, nor is what lies close to it.
         """
+        self._remember_failures()
         for attempt in range(MAX_REJECTIONS + 1):
             if attempt == MAX_REJECTIONS and not self._enqueue_new():
                 return None
@@ -165,12 +193,10 @@ class Search:
         if result.value is None and not result.infeasible:
             self.study.tell(proposal.id, state=TrialState.FAIL)
             return
+        self._check(result)
         trial = self.trial(proposal.id)
-        if result.value is None:
-            self._memory.add(proposal.params, result.accused, result.reason)
-            trial.set_user_attr(FAILURE, {"reason": result.reason, "accused": list(result.accused)})
-        if result.passed_gate is not None:
-            trial.set_user_attr(GATE, result.passed_gate)
+        for name, told in attributes_of(result).items():
+            trial.set_user_attr(name, told)
         if proposal.kind == BASELINE and self.space.searched_part(proposal.params) is None:
             # The baseline lies outside the ranges: the sampler must not take its value for that of a point inside.
             if result.value is not None and result.violation == 0:
@@ -178,28 +204,90 @@ class Search:
             self.study.tell(proposal.id, state=TrialState.FAIL)
             return
         if VIOLATION not in trial.constraints:
-            trial.set_constraint(VIOLATION, self._constraint(result))
-        self.study.tell(proposal.id, self._worst() if result.value is None else result.value)
+            trial.set_constraint(VIOLATION, constraint_of(result))
+        self.study.tell(proposal.id, values_of(result, self.objectives, self.study))
+
+    def learn(
+        self,
+        params: Mapping[str, Value],
+        result: Result,
+        kind: str = SEARCH,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> int | None:
+        """Take in a trial of this session that was not asked for here: measured before the objective or the ranges were changed.
+
+        Args:
+            params: Its whole configuration.
+            result: What became of it, under the objective of this search.
+            kind: `baseline`, `search` or `enqueued`; a baseline is then not proposed any more.
+            attributes: Further attributes of its trial in the study.
+
+        Returns:
+            Its number in the study; None when it lies outside the ranges, or when nothing can be learnt from it.
+        """
+        if result.value is None and not result.infeasible:
+            return None
+        self._check(result)
+        searched = self.space.searched_part(params)
+        outside = searched is None
+        if outside and kind != BASELINE:
+            return None
+        told = {
+            _KIND: kind,
+            _PARAMS: self.space.complete(searched or params),
+            **attributes_of(result),
+            **(attributes or {}),
+        }
+        if outside and result.value is not None and result.violation == 0:
+            told[_OUTSIDE] = result.value
+        self.study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.FAIL if outside else TrialState.COMPLETE,
+                values=None if outside else values_of(result, self.objectives, self.study),
+                params=searched or {},
+                distributions={} if searched is None else dict(self.space.distributions),
+                user_attrs=told,
+                constraints={VIOLATION: constraint_of(result)},
+            )
+        )
+        return None if outside else len(self.study.get_trials(deepcopy=False)) - 1
 
     def best(self) -> Recommendation | None:
-        """The configuration to use: the highest belief less a third of its doubt; None when nothing met every SLO."""
-        beliefs = self._strategy.believe(observations_of(self.study))
+        """The configuration to use: the highest belief less a third of its doubt; None when nothing met every SLO.
+
+        With several objectives it is the most balanced one of the front, as measured, without an interval.
+        """
+        if len(self.objectives) > 1:
+            return self._best_of_front()
+        beliefs = self._strategy.believe(self._observations())
         outside = self._best_outside()
         if not beliefs:
             return outside
         belief = beliefs[0]
-        values = [
-            trial.value
-            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        trials = [
+            (trial.value, trial.number)
+            for trial in completed(self.study)
             if trial.params == belief.params and trial.value is not None and FAILURE not in trial.user_attrs
         ]
         pick = max if self.objective.direction == "maximize" else min
-        measured = pick(values)
+        measured, number = pick(trials)
         params = self.space.complete(belief.params)
-        found = Recommendation(params, measured, belief.expected, belief.low, belief.high)
+        found = Recommendation(params, measured, belief.expected, belief.low, belief.high, number)
         if outside is not None and self.objective.better(outside.expected, found.expected):
             return outside
         return found
+
+    def front(self) -> tuple[FrontPoint, ...]:
+        """What nothing measured beats in every objective, within the SLOs and past the quality gate; by the first objective."""
+        points = [
+            FrontPoint(trial.number, self.space.complete(trial.params), tuple(point))
+            for trial in completed(self.study)
+            if FAILURE not in trial.user_attrs
+            and trial.user_attrs.get(GATE) is not False
+            and trial.constraints.get(VIOLATION, 0.0) == 0
+            for point in trial.user_attrs.get(POINTS, [trial.values])
+        ]
+        return tuple(points[place] for place in front_places(self._utilities(points)))
 
     def enqueue(self, params: Mapping[str, Value]) -> str | None:
         """Put a configuration next in the queue.
@@ -217,11 +305,7 @@ class Search:
 
     def rejection(self, params: Mapping[str, Value]) -> str | None:
         """Why a configuration is not worth starting, in words, or None."""
-        reason = self._conflicts(params)
-        if reason is None and self._feasibility is not None:
-            rejected = self._feasibility.rejection(params)
-            reason = rejected.reason if rejected else None
-        return reason or self._memory.verdict(params)
+        return self._conflicts(params) or self._knowledge.rejection(params) or self._memory.verdict(params)
 
     def proposal_of(self, trial: FrozenTrial) -> Proposal:
         """The proposal that a trial of the study stands for."""
@@ -237,22 +321,12 @@ class Search:
         self._memory.add(params, accused, reason)
 
     def _make_strategy(self, seed: int) -> Strategy:
-        grid = build_grid(self.space)
-
-        def feasible(codes: NDArray[np.int64]) -> NDArray[np.bool_]:
-            if self._feasibility is None:
-                return np.ones(len(codes), dtype=np.bool_)
-            return self._feasibility.mask(self._reader.of_grid(grid, codes))
-
-        def estimate(codes: NDArray[np.int64]) -> NDArray[np.float64]:
-            assert self._prior is not None
-            return self._prior.utility(self._reader.of_grid(grid, codes), self.objective)
-
+        grid, knowledge = build_grid(self.space), self._knowledge
         return Strategy(
             grid,
-            self.objective,
-            prior=estimate if self._prior else None,
-            feasible=feasible,
+            self.objectives,
+            prior=(lambda codes: knowledge.estimate(grid, codes)) if knowledge.has_prior else None,
+            feasible=lambda codes: knowledge.feasible(grid, codes),
             allowed=lambda searched: (
                 self._conflicts(params := self.space.complete(searched)) is None
                 and self._memory.verdict(params) is None
@@ -260,20 +334,27 @@ class Search:
             seed=seed,
         )
 
-    def _open_study(self, storage: BaseStorage | None, sampler: str, seed: int) -> optuna.Study:
-        study = optuna.create_study(
-            storage=storage, study_name=STUDY_NAME, direction=self.objective.direction, load_if_exists=True
-        )
+    def _open_study(self, storage: BaseStorage | None, name: str, sampler: str, seed: int) -> optuna.Study:
+        directions = [each.direction for each in self.objectives]
+        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
         # The seed moves on with the study, or a resumed search would draw its first points again.
         seed += len(study.get_trials(deepcopy=False))
         if sampler == ROOFLINE:
-            study.sampler = RooflineSampler(self._strategy, self.space.distributions, seed)
+            study.sampler = RooflineSampler(self._strategy, self.space.distributions, seed, self._known)
         else:
             study.sampler = optuna_sampler(sampler, seed)
         return study
 
+    def _observations(self) -> list[Observation]:
+        return observations_of(self.study) + self._known
+
     def _early_points(self, starting_points: Sequence[Mapping[str, Value]]) -> list[dict[str, Value]]:
-        """What comes after the baseline: the prior's best, the first of the advice and another of the prior; or only advice."""
+        """What comes after the baseline: what was best in older sessions, then guesses."""
+        older = [self.space.nearest(params) for params in self._strategy.best_of(self._known)[:OLDER]]
+        return older + [point for point in self._guesses(starting_points) if point not in older]
+
+    def _guesses(self, starting_points: Sequence[Mapping[str, Value]]) -> list[dict[str, Value]]:
+        """The prior's best, the engine's first advice and another good one of the prior; without a prior only advice."""
         advice: list[dict[str, Value]] = []
         for point in starting_points:
             if (near := self.space.nearest(point)) not in advice:
@@ -291,29 +372,46 @@ class Search:
         while self._early and not self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             self._enqueue(self._early.pop(0), SEARCH)
 
-    def _remember(self, trial: FrozenTrial) -> None:
-        failure = trial.user_attrs[FAILURE]
-        params = trial.user_attrs.get(_PARAMS, trial.params)
-        self._memory.add(params, tuple(failure["accused"]), failure["reason"])
+    def _remember_failures(self) -> None:
+        """Take in failures that the study holds and the memory does not: told here, before a resume, or by another worker."""
+        for trial in completed(self.study):
+            if FAILURE in trial.user_attrs and trial.number not in self._remembered:
+                self._remembered.add(trial.number)
+                failure = trial.user_attrs[FAILURE]
+                params = trial.user_attrs.get(_PARAMS, trial.params)
+                self._memory.add(params, tuple(failure["accused"]), failure["reason"])
+
+    def _check(self, result: Result) -> None:
+        """Refuse a result that does not fit the objectives."""
+        wanted = len(self.objectives)
+        if result.value is not None and wanted > 1 and any(len(point) != wanted for point in result.points or ((),)):
+            raise ValueError(
+                f"with {wanted} objectives a result needs a value of each: use Result.several or of_levels"
+            )
 
     def _proposal(self, number: int, attributes: Mapping[str, Any], searched: Mapping[str, Value]) -> Proposal:
         kind = str(attributes.get(_KIND, SEARCH))
         params = self.space.baseline if kind == BASELINE else self.space.complete(searched)
-        expected: float | None = None
-        if self._prior is not None:
-            settings = self._reader.of_params([params])
-            expected = float(self._prior.best_level(settings, self.objective)[0])
-        return Proposal(number, kind, params, self._levels, expected)
+        knowledge = self._knowledge
+        return Proposal(number, kind, params, self._levels, knowledge.expected_level(params), knowledge.gpus(params))
 
     def _why_not(self, proposal: Proposal) -> str | None:
         if proposal.kind == BASELINE:
-            return None
+            return "is known" if self._knows_baseline() else None
         if proposal.kind == ENQUEUED:
             return self._conflicts(proposal.params) or self._memory.verdict(proposal.params)
         reason = self.rejection(proposal.params)
         if reason is None and self._times_tried(proposal.params) > self._repeats(proposal):
             return "was tried before"
         return reason
+
+    def _knows_baseline(self) -> bool:
+        """Whether a baseline was taken in that was measured before this study began."""
+        return any(
+            trial.user_attrs.get(_KIND) == BASELINE
+            and (trial.state == TrialState.COMPLETE or _OUTSIDE in trial.user_attrs)
+            for trial in self.study.get_trials(deepcopy=False)
+        )
 
     def _repeats(self, proposal: Proposal) -> int:
         """How often this one may be measured again: only the search's own sampler knows when that is worth it."""
@@ -323,13 +421,9 @@ class Search:
         return sampler.repeats(self.study.get_trials(deepcopy=False)[proposal.id].params)
 
     def _times_tried(self, params: Params) -> int:
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        trials = completed(self.study)
         # The baseline names only what it changes; what counts is the configuration that it stands for.
         return sum(params in (trial.user_attrs.get(_PARAMS), self.space.complete(trial.params)) for trial in trials)
-
-    def _constraint(self, result: Result) -> float:
-        """What Optuna's samplers see as broken: SLOs, failures and the quality gate."""
-        return 1.0 if result.value is None or result.passed_gate is False else result.violation
 
     def _enqueue_new(self) -> bool:
         """Queue a configuration drawn at random among those that are new and can work; False when there is none."""
@@ -341,13 +435,17 @@ class Search:
                 return True
         return False
 
-    def _worst(self) -> float:
-        """A value for a trial that has none: as bad as the worst one known."""
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        values = [trial.value for trial in trials if trial.value is not None]
-        if not values:
-            return 0.0
-        return min(values) if self.objective.direction == "maximize" else max(values)
+    def _utilities(self, points: Sequence[FrontPoint]) -> NDArray[np.float64]:
+        maximise = [each.direction == "maximize" for each in self.objectives]
+        return utilities_of([point.values for point in points], maximise)
+
+    def _best_of_front(self) -> Recommendation | None:
+        front = self.front()
+        if not front:
+            return None
+        chosen = front[knee(self._utilities(front))]
+        value = chosen.values[0]
+        return Recommendation(chosen.params, value, value, math.nan, math.nan, chosen.id)
 
     def _best_outside(self) -> Recommendation | None:
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):

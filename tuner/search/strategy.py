@@ -14,6 +14,7 @@ import numpy as np
 
 from tuner.search.chances import chance_to_pass, chance_to_start
 from tuner.search.history import History, Observation
+from tuner.search.pareto import Directions
 from tuner.search.surrogate import Points, Surrogate, expected_improvement
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ _MOST_POINTS: Final = 110
 """Results the model learns from at most: its cost grows with their cube, and what is far below the best says little about it."""
 
 _LATEST: Final = 30
+_SKETCH: Final = 2000
+"""Points of the prior that tell where its front lies."""
+
 _DEPTH: Final = 2.5
 """A result this far below the best (a twelfth of it) is as bad as any worse one: the model need not tell them apart."""
 
@@ -73,13 +77,42 @@ class Belief:
     high: float
 
 
+@dataclass(slots=True)
+class View:
+    """What the search looks at in one turn.
+
+    Attributes:
+        directions: Towards the front of several objectives; None with a single one.
+        reach: What the observations reach, a column for each direction.
+        prior: What the prior says of rows of codes, in the same columns.
+        measured: Where the observations were made, once it was worked out.
+    """
+
+    directions: Directions | None
+    reach: Array
+    prior: Callable[[Codes], Array]
+    measured: Points | None = None
+
+    @property
+    def column(self) -> int:
+        """The column by which the model is fitted: the middle one."""
+        return int(self.reach.shape[1]) // 2
+
+    def gain(self, improvement: Array, best: Array) -> Array:
+        """What improvements in each direction are worth together."""
+        if self.directions is None:
+            gain: Array = improvement[:, 0]
+            return gain
+        return self.directions.gain(improvement, best)
+
+
 class Strategy:
     """Proposes from observations; the same observations and the same turn give the same proposal."""
 
     def __init__(
         self,
         grid: Grid,
-        objective: Objective,
+        objectives: Sequence[Objective],
         *,
         prior: Callable[[Codes], Array] | None,
         feasible: Callable[[Codes], NDArray[np.bool_]],
@@ -90,14 +123,14 @@ class Strategy:
 
         Args:
             grid: What is searched.
-            objective: What counts as better.
-            prior: Utility of rows of codes by an estimate, or None.
+            objectives: What counts as better.
+            prior: Utilities of rows of codes by an estimate, by row, level and objective; or None.
             feasible: Which rows may work.
             allowed: Whether a configuration may be proposed; asked last, since it looks at one at a time.
             seed: Makes the proposals repeatable.
         """
         self._grid = grid
-        self._objective = objective
+        self._objectives = tuple(objectives)
         self._prior = prior
         self._feasible = feasible
         self._allowed = allowed
@@ -123,7 +156,8 @@ class Strategy:
         if self._best_first is None or self._prior is None:
             return []
         rows = self._rows[self._best_first[:_POOL]]
-        utility = self._prior(rows)
+        reach = self._prior_reach(rows)
+        utility = (reach - reach.max(axis=0)).max(axis=1)
         chosen: list[int] = []
         weights = np.array([2.0 if axis.coarse else 1.0 for axis in self._grid.axes])
         apart = np.full(len(rows), np.inf)
@@ -145,8 +179,9 @@ class Strategy:
             pending: Configurations that are running now.
         """
         rng = np.random.default_rng((self._seed, turn))
-        history = History(self._grid, self._objective, observations, pending)
-        candidates = self._candidates(history, rng)
+        history = History(self._grid, self._objectives, observations, pending)
+        view = self._view(history, turn)
+        candidates = self._candidates(history, view, rng)
         if not len(candidates):
             return None
         tried = history.times_tried(candidates)
@@ -154,50 +189,96 @@ class Strategy:
             return None
         chance = chance_to_start(candidates, history.worked, history.failed, history.accused)
         chance = chance * chance_to_pass(candidates, history.judged, history.passed, self._coarse_columns)
-        if not len(history.utility):
-            score = chance * np.exp(self._of_prior(candidates) - self._of_prior(candidates).max())
+        if not len(history):
+            reach = view.prior(candidates)
+            score = chance * np.exp((reach - reach.max(axis=0)).max(axis=1))
             return self._pick(candidates, np.where(tried > 0, -np.inf, score))
-        self._learn(history)
-        mean, deviation = self._surrogate.predict(self._points(candidates))
+        self._learn(history, view)
+        incumbent = self._incumbent(history, view)
+        if len(history.pending):
+            self._surrogate.imagine(self._points(history.pending, view))
+            self._learnt = None
+        mean, deviation = self._surrogate.predict(self._points(candidates, view))
         if turn % _OPTIMIST_EVERY == _OPTIMIST_EVERY - 1:
-            bound = mean + _OPTIMISM * deviation + np.log(np.maximum(chance, 1e-6))
+            bound = (mean - incumbent).max(axis=1) + _OPTIMISM * deviation + np.log(np.maximum(chance, 1e-6))
             return self._pick(candidates, np.where(tried > 0, -np.inf, bound))
-        improvement = np.log(expected_improvement(mean, deviation, self._incumbent(history)) * np.maximum(chance, 1e-6))
-        again = (tried > 0) & (tried <= _MOST_REPEATS) & (len(history.utility) >= _REPEATS_FROM)
+        gain = view.gain(expected_improvement(mean, deviation[:, None], incumbent), incumbent)
+        improvement = np.log(gain * np.maximum(chance, 1e-6))
+        again = (tried > 0) & (tried <= _MOST_REPEATS) & (len(history) >= _REPEATS_FROM)
         repeated = np.where(again, improvement + np.log(_REPEAT_WEIGHT), -np.inf)
         return self._pick(candidates, np.where(tried > 0, repeated, improvement))
 
     def believe(self, observations: Sequence[Observation]) -> list[Belief]:
-        """What is believed of every configuration that was measured, met the SLOs and passed the gate; the best to take first."""
-        history = History(self._grid, self._objective, observations)
-        if not len(history.utility):
+        """What is believed of every configuration that was measured, met the SLOs and passed the gate; the best to take first.
+
+        Only with a single objective: with several there is a front, and no best.
+        """
+        history = History(self._grid, self._objectives, observations)
+        if not len(history):
             return []
-        self._learn(history)
-        mean, deviation = self._surrogate.predict(history.points(self._of_prior))
-        order = np.argsort(-(mean - _CAUTION * deviation), kind="stable")
+        view = self._view(history, 0)
+        self._learn(history, view)
+        mean, deviation = self._surrogate.predict(self._measured(history, view))
+        order = np.argsort(-(mean[:, 0] - _CAUTION * deviation), kind="stable")
         return [
-            _belief(history, int(place), float(mean[place]), float(deviation[place]))
+            _belief(history, int(place), float(mean[place, 0]), float(deviation[place]))
             for place in order
-            if history.measured[place].violation == 0 and history.measured[place].passed is not False
+            if history.may_win[place]
         ]
 
-    def _learn(self, history: History) -> None:
-        known = (history.utility.tobytes(), history.worked.tobytes())
+    def best_of(self, observations: Sequence[Observation]) -> list[Mapping[str, Value]]:
+        """Configurations of some observations that met the SLOs and passed the gate, the best first."""
+        good = [
+            each for each in observations if each.value is not None and not each.violation and each.passed is not False
+        ]
+        history = History(self._grid, self._objectives, good)
+        reach = self._view(history, 0).reach
+        return [good[place].params for place in (_in_turn(reach) if len(good) else ())]
+
+    def _view(self, history: History, turn: int) -> View:
+        """What is searched for in this turn: the objective, or directions towards the front of several."""
+        if len(self._objectives) == 1 or not len(history):
+            return View(None, history.reach(None), self._prior_reach)
+        points = np.concatenate(history.utilities)
+        directions = Directions.towards(points, turn)
+        shift = self._prior_shift(history)
+        return View(directions, history.reach(directions), lambda codes: self._prior_reach(codes, directions, shift))
+
+    def _prior_shift(self, history: History) -> Array:
+        """By how much the prior is off in each objective, in the median."""
+        if self._prior is None:
+            return np.zeros(len(self._objectives))
+        estimated = self._prior(history.worked).max(axis=1)
+        shift: Array = np.median(history.reach(None) - estimated, axis=0)
+        return shift
+
+    def _prior_reach(self, codes: Codes, directions: Directions | None = None, shift: Array | float = 0.0) -> Array:
+        """What the prior says of rows of codes at their best levels, a column for each direction or for each objective."""
+        if self._prior is None:
+            columns = 1 if directions is None else len(directions.weights)
+            return np.zeros((len(codes), columns))
+        estimated = self._prior(codes) + shift
+        best: Array = (estimated if directions is None else directions.reach(estimated)).max(axis=1)
+        return best
+
+    def _learn(self, history: History, view: View) -> None:
+        known = (view.reach.tobytes(), history.worked.tobytes())
         if known == self._learnt:
             return
-        utility = np.maximum(history.utility, history.utility.max() - _DEPTH)
-        chosen = _worth_knowing(utility)
-        points = history.points(self._of_prior)
-        self._surrogate.fit(points.only(chosen), utility[chosen])
+        best = view.reach.max(axis=0)
+        utility = np.maximum(view.reach, best - _DEPTH)
+        chosen = _worth_knowing((utility - best).max(axis=1))
+        points = self._measured(history, view)
+        self._surrogate.fit(points.only(chosen), utility[chosen], view.column)
         self._learnt = known
 
-    def _incumbent(self, history: History) -> float:
-        """The best believed utility among what may win."""
-        mean, _ = self._surrogate.predict(history.points(self._of_prior))
-        may_win = np.array([each.violation == 0 and each.passed is not False for each in history.measured])
-        return float(mean[may_win].max() if may_win.any() else mean.max())
+    def _incumbent(self, history: History, view: View) -> Array:
+        """The best believed utility among what may win, in each direction."""
+        mean, _ = self._surrogate.predict(self._measured(history, view))
+        best: Array = mean[history.may_win].max(axis=0) if history.may_win.any() else mean.max(axis=0)
+        return best
 
-    def _candidates(self, history: History, rng: np.random.Generator) -> Codes:
+    def _candidates(self, history: History, view: View, rng: np.random.Generator) -> Codes:
         grid, parts = self._grid, []
         if len(self._rows):
             if self._best_first is not None:
@@ -206,7 +287,8 @@ class Strategy:
             parts.append(self._rows[rng.integers(0, len(self._rows), _RANDOM)])
             if len(self._rows) <= _POOL:
                 parts.append(self._rows)
-        for row in history.leaders(_LEADERS):
+        leaders = history.leaders(_LEADERS, view.reach)
+        for row in leaders:
             parts += [row[None, :], grid.neighbours(row), grid.two_changes(row, rng, _TWO_CHANGES)]
         parts += [
             self._away_from(row, blamed) for row, blamed in zip(history.failed, history.accused, strict=True) if blamed
@@ -218,7 +300,7 @@ class Strategy:
         if len(rows) <= _MOST_CANDIDATES:
             return rows
         # Too many: the neighbours of the leaders stay, of the others a part drawn at random.
-        near = (rows[:, None, :] != history.leaders(_LEADERS)[None, :, :]).sum(axis=2).min(axis=1, initial=99) <= 1
+        near = (rows[:, None, :] != leaders[None, :, :]).sum(axis=2).min(axis=1, initial=99) <= 1
         others = rng.permutation(np.flatnonzero(~near))[: max(_MOST_CANDIDATES - int(near.sum()), 100)]
         kept: Codes = rows[np.concatenate([np.flatnonzero(near), others])]
         return kept
@@ -231,11 +313,14 @@ class Strategy:
         rows[:, column] = np.arange(count)
         return rows
 
-    def _of_prior(self, codes: Codes) -> Array:
-        return np.zeros(len(codes)) if self._prior is None else self._prior(codes)
+    def _points(self, codes: Codes, view: View) -> Points:
+        return Points(self._grid.coordinates(codes), view.prior(codes), np.zeros(len(codes), dtype=np.int64))
 
-    def _points(self, codes: Codes) -> Points:
-        return Points(self._grid.coordinates(codes), self._of_prior(codes))
+    def _measured(self, history: History, view: View) -> Points:
+        """Where it was measured."""
+        if view.measured is None:
+            view.measured = Points(history.coordinates(), view.prior(history.worked), history.sessions())
+        return view.measured
 
     def _pick(self, candidates: Codes, score: Array) -> dict[str, Value] | None:
         """The candidate with the highest score that is allowed."""
@@ -251,7 +336,7 @@ class Strategy:
         """Places of the rows, the prior's best first; those in front are allowed."""
         if self._prior is None or not len(rows):
             return None
-        order = np.argsort(-self._prior(rows), kind="stable")
+        order = _in_turn(self._first_reach(rows))
         front: list[int] = []
         looked_at = 0
         for place in order[: _LOOKED_AT * _POOL]:
@@ -262,10 +347,30 @@ class Strategy:
                 break
         return np.concatenate([np.array(front, dtype=np.int64), order[looked_at:]])
 
+    def _first_reach(self, rows: Codes) -> Array:
+        """What the prior says before anything is measured: with several objectives towards every part of its own front."""
+        assert self._prior is not None
+        estimated = self._prior(rows)
+        if len(self._objectives) == 1:
+            best: Array = estimated.max(axis=1)
+            return best
+        points = estimated.reshape(-1, len(self._objectives))
+        few = points[np.random.default_rng(self._seed).permutation(len(points))[:_SKETCH]]
+        return self._prior_reach(rows, Directions.towards(few))
+
+
+def _in_turn(reach: Array) -> NDArray[np.int64]:
+    """Places, the best of each column in turn."""
+    orders = np.argsort(-reach, axis=0, kind="stable").ravel()
+    _, first = np.unique(orders, return_index=True)
+    places: NDArray[np.int64] = orders[np.sort(first)]
+    return places
+
 
 def _belief(history: History, place: int, mean: float, deviation: float) -> Belief:
-    ends = sorted(history.scale.value(mean + side * _TWO_SIDED * deviation) for side in (-1, 1))
-    return Belief(history.measured[place].params, history.scale.value(mean), ends[0], ends[1])
+    scale = history.scales[0]
+    ends = sorted(scale.value(mean + side * _TWO_SIDED * deviation) for side in (-1, 1))
+    return Belief(history.measured[place].params, scale.value(mean), ends[0], ends[1])
 
 
 def _worth_knowing(utility: Array) -> NDArray[np.int64]:

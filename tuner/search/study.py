@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from engines.base import Value
     from sessions.records import Params
     from tuner.search.exchange import Proposal, Recommendation
-    from tuner.search.objective import Score
     from tuner.search.search import Search
 
 __all__ = ["BASELINE", "Outcome", "StudySearch"]
@@ -81,9 +80,20 @@ class StudySearch:
         """Remember which trial of the session runs a proposal."""
         self._search.trial(proposal.id).set_user_attr(_NUMBER, number)
 
-    def tell(self, proposal: Proposal, score: Score) -> None:
-        """Tell what a proposal reached. One that does not meet every SLO breaks its constraint by that much."""
-        self._search.tell(proposal, Result(score.value, score.violation))
+    def tell(self, proposal: Proposal, result: Result) -> None:
+        """Tell what a proposal reached (`Result.of_levels`, or of its score) and what the quality gate said of it."""
+        self._search.tell(proposal, result)
+
+    def learn(self, params: Mapping[str, Value], result: Result, kind: str, number: int) -> None:
+        """Take in a trial of this session that this study does not know: measured under another objective or other ranges.
+
+        Args:
+            params: Its configuration.
+            result: What became of it, under the objective of this search.
+            kind: Kind of its proposal.
+            number: Its number in the session.
+        """
+        self._search.learn(params, result, kind, {_NUMBER: number})
 
     def tell_failure(self, proposal: Proposal, accused: tuple[str, ...], reason: str, *, infeasible: bool) -> None:
         """Tell that a proposal gave no result.
@@ -99,6 +109,20 @@ class StudySearch:
     def best(self) -> Recommendation | None:
         """The configuration to use, all measurements considered."""
         return self._search.best()
+
+    def best_trial(self) -> int | None:
+        """Number in the session of the trial that measured the configuration to use; None when there is none."""
+        best = self._search.best()
+        return None if best is None or best.id is None else self._number_of(best.id)
+
+    def front(self) -> list[tuple[int, tuple[float, ...]]]:
+        """What nothing measured beats in every objective: number of the trial in the session, and a value of each objective."""
+        found = [(self._number_of(point.id), point.values) for point in self._search.front()]
+        return [(number, values) for number, values in found if number is not None]
+
+    def _number_of(self, identity: int) -> int | None:
+        number = self._search.study.get_trials(deepcopy=False)[identity].user_attrs.get(_NUMBER)
+        return None if number is None else int(number)
 
     def enqueue(self, params: Mapping[str, Value]) -> str | None:
         """Put a configuration next in the queue.

@@ -32,6 +32,12 @@ TRUST: Final = (1.0, 0.75, 0.5, 0.25, 0.0)
 _PRODUCT_SHARE: Final = 0.5
 _SHIFT: Final = 1.0
 _JITTER: Final = 1e-8
+_OLDER_OFFSET: Final = 0.3
+"""By how much all results of an older session may be off together."""
+
+_OLDER_NOISE: Final = 0.1
+"""By how much each of them may be off by itself, beyond the noise."""
+
 _REFIT_ALL: Final = 60
 """With more measurements than this only a part of the settings is fitted again each time: one more point hardly moves them."""
 
@@ -84,19 +90,30 @@ class Points:
 
     Attributes:
         coordinates: Coordinates of every point, one array per axis.
-        prior: Utility by the prior; zeros without one.
+        prior: Utility by the prior, a column for each that is searched; zeros without a prior.
+        session: Of each point: 0 for this session, else which older one it is from.
     """
 
     coordinates: Sequence[Array]
     prior: Array
+    session: NDArray[np.int64]
 
     def only(self, chosen: NDArray[np.int64]) -> Points:
         """Some of the points."""
-        return Points([each[chosen] for each in self.coordinates], self.prior[chosen])
+        return Points([each[chosen] for each in self.coordinates], self.prior[chosen], self.session[chosen])
+
+    def and_also(self, other: Points) -> Points:
+        """These points and others."""
+        pairs = zip(self.coordinates, other.coordinates, strict=True)
+        return Points(
+            [np.concatenate(pair) for pair in pairs],
+            np.concatenate([self.prior, other.prior]),
+            np.concatenate([self.session, other.session]),
+        )
 
 
 class Surrogate:
-    """The fitted model."""
+    """The fitted model of one utility, or of several that share their settings."""
 
     def __init__(self, coarse: Sequence[bool], *, has_prior: bool) -> None:
         """Begin with usual settings.
@@ -114,23 +131,39 @@ class Surrogate:
         self.fit_now = Fit(usual.coarse, usual.single, usual.joint, usual.noise, trust, (0.6,) * len(coarse))
         self._turn = 0
 
-    def fit(self, points: Points, utility: Array) -> None:
-        """Learn from all measurements so far."""
+    def fit(self, points: Points, utility: Array, column: int = 0) -> None:
+        """Learn from all measurements so far.
+
+        Args:
+            points: Where they were made.
+            utility: What they came to, a row per point and a column for each utility.
+            column: Which of them decides the settings.
+        """
         self._points = points
         self._utility = utility
+        self._column = column
         self._parts = _Parts([_squares(each, each) for each in points.coordinates])
-        best = self._loss(self.fit_now)
+        best = float(self._losses([self.fit_now])[0])
         for candidates in self._coordinates_to_fit(len(utility)):
-            for candidate in candidates:
-                loss = self._loss(candidate)
-                if loss < best:
-                    best, self.fit_now = loss, candidate
+            losses = self._losses(candidates)
+            place = int(losses.argmin())
+            if losses[place] < best:
+                best, self.fit_now = float(losses[place]), candidates[place]
         self._factorise()
 
+    def imagine(self, points: Points) -> None:
+        """Take what is believed of some points for measured: what is running elsewhere need not be proposed again nearby."""
+        mean, _ = self.predict(points)
+        self._points = self._points.and_also(points)
+        self._utility = np.concatenate([self._utility, mean])
+        self._parts = _Parts([_squares(each, each) for each in self._points.coordinates])
+        self._factorise(self._center)
+
     def predict(self, points: Points) -> tuple[Array, Array]:
-        """Mean and standard deviation of the utility without noise at some points."""
+        """Mean (a column for each utility) and standard deviation of the utility without noise at some points."""
         pairs = zip(points.coordinates, self._points.coordinates, strict=True)
         cross = self._covariance(_Parts([_squares(new, old) for new, old in pairs]), self.fit_now)
+        cross += _same_session(points.session, self._points.session)
         mean = self._center + self.fit_now.trust * points.prior + cross @ self._weights
         solved = cross @ self._inverse.T
         variance = self._own_variance() - np.einsum("ij,ij->i", solved, solved)
@@ -168,15 +201,33 @@ class Surrogate:
             return replace(fit, noise=value)
         return replace(fit, trust=value)
 
-    def _loss(self, fit: Fit) -> float:
-        """Negative log-likelihood and penalty."""
-        residual = self._utility - fit.trust * self._points.prior
-        residual = residual - np.median(residual)
+    def _losses(self, fits: Sequence[Fit]) -> Array:
+        """Negative log-likelihood and penalty of some settings, all at once: for few points the calls cost more than the sums."""
+        count = len(self._points.prior)
+        matrices = np.empty((len(fits), count + 1, count + 1))
+        for matrix, fit in zip(matrices, fits, strict=True):
+            residual = self._utility[:, self._column] - fit.trust * self._points.prior[:, self._column]
+            residual = residual - np.median(residual)
+            matrix[:count, :count] = self._own_covariance(fit)
+            # With the residual as one more row its factor holds the residual solved for; the corner only has to be large enough.
+            matrix[count, :count] = matrix[:count, count] = residual
+            matrix[count, count] = residual @ residual / fit.noise**2 + 1.0
+        lower = np.linalg.cholesky(matrices)
+        solved = lower[:, count, :count]
+        diagonals = np.diagonal(lower, axis1=1, axis2=2)[:, :count]
+        losses: Array = 0.5 * (solved * solved).sum(axis=1) + np.log(diagonals).sum(axis=1)
+        losses += [self._penalty(fit) for fit in fits]
+        return losses
+
+    def _own_covariance(self, fit: Fit) -> Array:
+        """Covariance of the measurements, with their noise."""
         matrix = self._covariance(self._parts, fit)
-        matrix[np.diag_indices_from(matrix)] += fit.noise**2 + _JITTER
-        lower = np.linalg.cholesky(matrix)
-        solved = np.linalg.solve(lower, residual)
-        return float(0.5 * solved @ solved + np.log(np.diagonal(lower)).sum()) + self._penalty(fit)
+        session = self._points.session
+        if session.any():
+            matrix += _same_session(session, session)
+        noise = np.where(session > 0, fit.noise**2 + _OLDER_NOISE**2, fit.noise**2)
+        matrix[np.diag_indices_from(matrix)] += noise + _JITTER
+        return matrix
 
     def _penalty(self, fit: Fit) -> float:
         usual = self._usual
@@ -190,13 +241,11 @@ class Surrogate:
         doubt = 1.5 * (1 - fit.trust) if self._has_prior else 0.0
         return 0.5 * (sum(step * step for step in steps) + scales) + doubt
 
-    def _factorise(self) -> None:
+    def _factorise(self, center: Array | None = None) -> None:
         fit = self.fit_now
         residual = self._utility - fit.trust * self._points.prior
-        self._center = float(np.median(residual))
-        matrix = self._covariance(self._parts, fit)
-        matrix[np.diag_indices_from(matrix)] += fit.noise**2 + _JITTER
-        self._inverse = np.linalg.inv(np.linalg.cholesky(matrix))
+        self._center = np.median(residual, axis=0) if center is None else center
+        self._inverse = np.linalg.inv(np.linalg.cholesky(self._own_covariance(fit)))
         self._weights = self._inverse.T @ (self._inverse @ (residual - self._center))
 
     def _covariance(self, parts: _Parts, fit: Fit) -> Array:
@@ -246,12 +295,18 @@ class _Parts:
         return self._known[key]
 
 
-def expected_improvement(mean: Array, deviation: Array, best: float) -> Array:
+def expected_improvement(mean: Array, deviation: Array, best: Array | float) -> Array:
     """Expected gain over the best utility so far (Jones 1998)."""
     steps = (mean - best) / deviation
     density = np.exp(-0.5 * steps * steps) / math.sqrt(2 * math.pi)
     gain: Array = deviation * (steps * _normal_cdf(steps) + density)
     return np.maximum(gain, 1e-300)
+
+
+def _same_session(one: NDArray[np.int64], other: NDArray[np.int64]) -> Array:
+    """Covariance by what an older session has in common: all that it measured is off by one factor."""
+    same: Array = (one[:, None] == other[None, :]) & (one[:, None] > 0)
+    return same * _OLDER_OFFSET**2
 
 
 def _normal_cdf(steps: Array) -> Array:
