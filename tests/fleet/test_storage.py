@@ -1,0 +1,129 @@
+"""A study in a real PostgreSQL: one driver, clear errors, nothing lost when the database goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import optuna
+import pytest
+
+from tests.fleet.postgres import Postgres
+from tuner.fleet.storage import BadStorage, SharedStorage, StorageGone, patiently, shown, storage_url
+
+pytestmark = [pytest.mark.real, pytest.mark.xdist_group("postgres"), pytest.mark.filterwarnings("ignore:Heartbeat")]
+
+_names = (f"study-{number}" for number in itertools.count())
+
+
+@pytest.fixture
+def study() -> str:
+    return next(_names)
+
+
+def test_a_study_lives_on_in_the_database(postgres: Postgres, study: str) -> None:
+    with_one = SharedStorage.open(postgres.url(), study)
+    first = optuna.create_study(study_name=study, storage=with_one.optuna)
+    first.tell(first.ask({"x": optuna.distributions.FloatDistribution(0, 1)}), 0.5)
+    with_one.close()
+
+    again = SharedStorage.open(postgres.url(), study)
+
+    assert [trial.value for trial in optuna.load_study(study_name=study, storage=again.optuna).trials] == [0.5]
+    again.close()
+
+
+def test_a_study_has_one_driver_and_the_second_is_told_who_it_is(postgres: Postgres, study: str) -> None:
+    first = SharedStorage.open(postgres.url(), study)
+
+    with pytest.raises(BadStorage, match=rf"'{study}' .* driven by another trtune \(trtune .*since"):
+        SharedStorage.open(postgres.url(), study)
+    SharedStorage.open(postgres.url(), f"{study}-other").close()
+
+    first.close()
+    SharedStorage.open(postgres.url(), study).close()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"password": "hunter2-wrong"}, "user or password is wrong"),
+        ({"database": "nowhere"}, "does not exist; create it first"),
+    ],
+)
+def test_what_is_refused_is_said_in_one_line_without_the_password(
+    postgres: Postgres, study: str, change: dict[str, str], told: str
+) -> None:
+    with pytest.raises(BadStorage, match=told) as caught:
+        SharedStorage.open(postgres.url(**change), study)
+
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "hunter2-wrong" not in text
+    assert postgres.password not in text
+    assert caught.value.__cause__ is None
+
+
+def test_a_schema_of_somebody_elses_is_left_alone(postgres: Postgres, study: str) -> None:
+    postgres.create("strangers")
+    postgres.execute("CREATE TABLE studies (title TEXT)", "strangers")
+
+    with pytest.raises(BadStorage, match=r"'studies' that is not Optuna's"):
+        SharedStorage.open(postgres.url(database="strangers"), study)
+
+
+def test_nobody_there_is_told_apart_from_a_refusal(study: str) -> None:
+    with pytest.raises(StorageGone, match="does not answer"):
+        SharedStorage.open("postgresql://u:secret@127.0.0.1:1/db", study)
+
+
+@pytest.mark.parametrize("address", ["mysql://u@h/db", "postgresql://h", "no address", "sqlite:///x"])
+def test_an_address_of_another_kind_is_refused(address: str) -> None:
+    with pytest.raises(BadStorage, match="postgresql://USER@HOST"):
+        storage_url(address)
+
+
+def test_what_is_shown_of_an_address_holds_no_secret() -> None:
+    url = storage_url("postgresql://ann:s3cret@db:5432/tuning?password=s3cret&sslmode=require")
+
+    assert shown(url) == "postgresql://ann@db:5432/tuning"
+
+
+async def test_an_outage_is_waited_for_and_nothing_is_lost_or_counted_twice(study: str) -> None:
+    server = Postgres()
+    server.start()
+    server.create()
+    shared = SharedStorage.open(server.url(), study)
+    one = optuna.create_study(study_name=study, storage=shared.optuna)
+    under_way = one.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+    server.stop()
+    told: list[str] = []
+    begun = asyncio.Event()
+
+    def on_outage(text: str) -> None:
+        told.append(text)
+        begun.set()
+
+    telling = asyncio.create_task(patiently(lambda: one.tell(under_way, 0.25), on_outage, retry_s=0.05))
+    await begun.wait()
+    server.start()
+    await telling
+    shared.beat(())
+
+    assert len(told) == 1
+    assert [(trial.state.name, trial.value) for trial in one.trials] == [("COMPLETE", 0.25)]
+    shared.close()
+    server.close()
+
+
+async def test_patience_ends(study: str) -> None:
+    server = Postgres()
+    server.start()
+    server.create()
+    shared = SharedStorage.open(server.url(), study)
+    server.stop()
+
+    with pytest.raises(StorageGone, match="did not come back within"):
+        await patiently(lambda: shared.beat(()), lambda _: None, patience_s=0.2, retry_s=0.05)
+    shared.close()
+    server.close()
