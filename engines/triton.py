@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from engines._triton_backends import LLM_API, Backend
 from engines._triton_engine import TritonEngine
+from engines._triton_pbtxt import dump_pbtxt, parse_pbtxt
+from engines._triton_repository import FOLDER_PARAMETER, SETTINGS_PARAMETER
 
 
 class Triton(TritonEngine):
@@ -19,3 +21,17 @@ class Triton(TritonEngine):
 
 ENGINE = Triton()
 """What `engines.registry` finds."""
+
+
+def portable_config(text: str, where: str) -> str:
+    """A `config.pbtxt` of a copy that trtune made, without what it wrote in for itself.
+
+    Raises:
+        BadConfiguration: If it is not protobuf's text format.
+    """
+    config = parse_pbtxt(text, where)
+    parameters = config.get("parameters")
+    if isinstance(parameters, dict):
+        own = (FOLDER_PARAMETER, SETTINGS_PARAMETER)
+        config["parameters"] = {name: value for name, value in parameters.items() if name not in own}
+    return dump_pbtxt(config)

@@ -1,0 +1,88 @@
+"""Kubernetes: a Deployment with its Service and files, or a NIMService of NVIDIA's NIM Operator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from engines.launch.container import ALL_GPUS
+from engines.launch.kubernetes_manifests import (
+    ClusterPlace,
+    Manifest,
+    config_map,
+    deployment,
+    nim_cache,
+    nim_service,
+    service,
+)
+from trtune.errors import UsageError
+from trtune.exports.document import yaml_documents
+
+if TYPE_CHECKING:
+    from engines.base import LaunchSpec
+    from engines.launch.container import Container
+    from trtune.exports.winner import Winner
+
+NGC_SECRET = "ngc-api-secret"  # noqa: S105 - the name of a Secret in NVIDIA's documentation
+PULL_SECRET = "ngc-secret"  # noqa: S105 - likewise
+START_LIMIT_S = 3600
+PROBE_PERIOD_S = 10
+
+
+def kubernetes(winner: Winner) -> str:
+    """Deployment, Service and, when the server has files, ConfigMap.
+
+    Raises:
+        UsageError: If no image is known.
+    """
+    spec, container = _clustered(winner)
+    place = ClusterPlace()
+    secret = f"{winner.name}-keys" if spec.inherit else ""
+    main = deployment(spec, container, winner.name, place, secret)
+    _add_probes(main, spec, container)
+    parts = [main, service(container, winner.name, place)]
+    if spec.files:
+        parts.insert(0, config_map(spec, winner.name, place))
+    advice: list[str] = []
+    if secret:
+        literals = " ".join(
+            f"--from-literal={name}=..." for name in spec.inherit if name.isupper() and "PROXY" not in name
+        )
+        advice.append(f"first: kubectl create secret generic {secret} {literals}")
+    return yaml_documents(parts, [winner.note(), *advice])
+
+
+def nimservice(winner: Winner) -> str:
+    """NIMCache and NIMService for the NIM Operator.
+
+    Raises:
+        UsageError: If the server is no NIM, or no image is known.
+    """
+    if winner.engine.name != "nim":
+        raise UsageError(f"{winner.engine.title} is no NIM; try --format kubernetes")
+    spec, container = _clustered(winner)
+    place = ClusterPlace(
+        nim_operator=True, nim_cache=f"{winner.name}-cache", auth_secret=NGC_SECRET, pull_secrets=(PULL_SECRET,)
+    )
+    main = nim_service(spec, container, winner.name, place, NGC_SECRET)
+    cache = nim_cache(container.image, place.nim_cache, place)
+    advice = (
+        f"first: kubectl create secret generic {NGC_SECRET} --from-literal=NGC_API_KEY=...",
+        f"and the pull secret {PULL_SECRET} for the image",
+    )
+    return yaml_documents([cache, main], [winner.note(), *advice])
+
+
+def _clustered(winner: Winner) -> tuple[LaunchSpec, Container]:
+    """The container on a pod's own network, with a number of GPUs: a cluster knows no indices."""
+    spec, container = winner.container()
+    gpus = container.gpus if ALL_GPUS not in container.gpus else tuple(str(place) for place in range(winner.gpus))
+    return spec, replace(container, gpus=gpus, port=winner.wishes.port)
+
+
+def _add_probes(manifest: Manifest, spec: LaunchSpec, container: Container) -> None:
+    """Kubernetes waits for a slow start, and sends requests to a ready server only."""
+    asked = {"httpGet": {"path": spec.ready_path, "port": container.port}, "periodSeconds": PROBE_PERIOD_S}
+    server: dict[str, Any] = manifest["spec"]["template"]["spec"]["containers"][0]
+    server["startupProbe"] = {**asked, "failureThreshold": START_LIMIT_S // PROBE_PERIOD_S}
+    server["readinessProbe"] = dict(asked)

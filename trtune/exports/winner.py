@@ -1,0 +1,219 @@
+"""The trial that is exported, and how its server would be started somewhere else."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from engines.base import LaunchRequest
+from engines.launch.container import ALL_GPUS, Container, Mount
+from engines.registry import get_engine
+from sessions.errors import SessionError
+from sessions.summary import summarise_trials
+from sessions.text import clean_line
+from trtune.errors import UsageError
+from tuner.plan import Plan
+from tuner.search.problem import Meaning, meaning_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from engines.base import Engine, LaunchSpec
+    from sessions.reader import SessionReader
+    from sessions.records import Trial
+
+CONFIG_FOLDER = Path("/etc/trtune")
+"""Where configuration files lie in a container."""
+
+SHM_SIZE_BYTES = 16 * 2**30
+ULIMITS = {"memlock": -1, "stack": 67108864}
+"""As NVIDIA's run lines for their containers have it."""
+
+USUAL_IMAGES = {
+    "trtllm": "nvcr.io/nvidia/tensorrt-llm/release:VERSION",
+    "triton": "nvcr.io/nvidia/tritonserver:VERSION-trtllm-python-py3",
+    "nim": "nvcr.io/nim/meta/llama-3.1-8b-instruct:VERSION",
+    "vllm": "vllm/vllm-openai:VERSION",
+    "sglang": "lmsysorg/sglang:VERSION",
+    "lmdeploy": "openmmlab/lmdeploy:VERSION",
+    "tgi": "ghcr.io/huggingface/text-generation-inference:VERSION",
+}
+"""Named in the advice when no image is known."""
+
+_SIMULATED = "engines.simulated"
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the one who exports says about the place it goes to.
+
+    Attributes:
+        image: Container image; empty: the plan's.
+        name: Name of the service; empty: made from the model's.
+        port: Port to serve on.
+        gpus: GPUs of the server; 0: as many as its parallelism needs.
+        url: Where the server will answer (load commands); empty: this host.
+    """
+
+    image: str = ""
+    name: str = ""
+    port: int = 8000
+    gpus: int = 0
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """A trial with what is needed to start its server again.
+
+    Attributes:
+        path: The session's path.
+        trial: The trial.
+        meta: Facts of the session.
+        plan: Its plan.
+        engine: The server's family.
+        wishes: What the one who exports wants.
+    """
+
+    path: Path
+    trial: Trial
+    meta: Mapping[str, Any]
+    plan: Plan
+    engine: Engine
+    wishes: Wishes = field(default_factory=Wishes)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its numbers are pretended."""
+        return _SIMULATED in self.plan.engine.command
+
+    @property
+    def name(self) -> str:
+        """A name for the service, as Docker and Kubernetes take it."""
+        told = self.wishes.name or Path(self.plan.engine.model).name or self.engine.name
+        return re.sub(r"[^a-z0-9]+", "-", told.lower()).strip("-")[:50].strip("-") or "server"
+
+    @property
+    def gpus(self) -> int:
+        """GPUs the server needs."""
+        if self.wishes.gpus:
+            return self.wishes.gpus
+        container = self.plan.engine.container
+        if container is not None and ALL_GPUS not in container.gpus:
+            return max(len(container.gpus), 1)
+        meanings = (Meaning.TENSOR_PARALLEL, Meaning.PIPELINE_PARALLEL, Meaning.REPLICAS)
+        sizes = [value for name, value in self.trial.params.items() if meaning_of(name) in meanings]
+        return math.prod(int(size) for size in sizes if isinstance(size, int | float) and size >= 1)
+
+    def note(self) -> str:
+        """One line that says where an export comes from, and what it reached."""
+        objective = self.meta.get("objective", {})
+        trial = self.trial
+        reached = "" if trial.score is None else f": {objective.get('metric', 'score')} {trial.score:.5g}"
+        unit = f" {objective['unit']}" if trial.score is not None and objective.get("unit") else ""
+        said = " (SIMULATED: not measured on a real server)" if self.simulated else ""
+        return clean_line(f"trtune session {self.path.name}, trial {trial.number}{reached}{unit}{said}")
+
+    def process(self) -> LaunchSpec:
+        """How to start the server as a process, its files beside it; one that lives in a container, in its container."""
+        planned = self.plan.engine.container
+        return self._spec(Path(), None if planned is None else planned.to_container())
+
+    def container(self) -> tuple[LaunchSpec, Container]:
+        """How to start it in a container, its files in CONFIG_FOLDER.
+
+        Raises:
+            UsageError: If no image is known.
+        """
+        planned = self.plan.engine.container
+        if planned is not None:
+            container = planned.to_container()
+            container = replace(container, image=self.wishes.image or container.image)
+        elif self.wishes.image:
+            model = self.plan.engine.model
+            container = Container(
+                self.wishes.image,
+                gpus=tuple(str(place) for place in range(self.gpus)),
+                mounts=(Mount(model, model, read_only=True),) if model.startswith("/") else (),
+                network="bridge",
+                shm_size_bytes=SHM_SIZE_BYTES,
+                ipc="host",
+                ulimits=ULIMITS,
+            )
+        else:
+            usual = USUAL_IMAGES.get(self.engine.name, "NAME:TAG")
+            raise UsageError(f"this form needs the container image of the server: --image {usual}")
+        if container.network == "bridge":
+            container = replace(container, port=self.wishes.port)
+        spec = self._spec(CONFIG_FOLDER, container)
+        return spec, spec.container or container
+
+    def _spec(self, folder: Path, container: Container | None) -> LaunchSpec:
+        """Made anew by the engine, on the usual port and for every interface: the trial's own served this host only.
+
+        Raises:
+            UsageError: If the session's server was not started by trtune.
+        """
+        plan = self.plan.engine
+        if plan.launch == "attach":
+            raise UsageError(
+                f"{self.path}: the server was started by someone else, so there is no configuration of ours"
+            )
+        simulated = self.simulated
+        spec = self.engine.launch(
+            LaunchRequest(
+                model=plan.model,
+                params=self.trial.params,
+                host="0.0.0.0",  # noqa: S104 - for the user to narrow; a server nobody reaches serves nobody
+                port=self.wishes.port,
+                work_dir=folder,
+                command=() if simulated else tuple(word.replace("{python}", "python3") for word in plan.command),
+                arguments=() if simulated else plan.arguments,
+                environment=plan.environment,
+                container=container,
+            )
+        )
+        return replace(spec, argv=tuple("python3" if word == sys.executable else word for word in spec.argv))
+
+
+def take_winner(reader: SessionReader, number: int | None, wishes: Wishes | None = None) -> Winner:
+    """The trial to export: the one that is named, else the best that meets every SLO.
+
+    Raises:
+        SessionError: If there is no such trial, or the session has no plan that can be read.
+    """
+    meta = reader.meta()
+    try:
+        plan = Plan.model_validate(meta.get("plan"))
+    except ValidationError as error:
+        raise SessionError(
+            f"{reader.path}: the session's plan cannot be read ({error.error_count()} faults)"
+        ) from error
+    trial = take_trial(reader, number)
+    return Winner(reader.path, trial, meta, plan, get_engine(plan.engine.name), wishes or Wishes())
+
+
+def take_trial(reader: SessionReader, number: int | None) -> Trial:
+    """The trial that is named, else the best that meets every SLO.
+
+    Raises:
+        SessionError: If there is none.
+    """
+    trials = reader.trials()
+    if number is None:
+        best = summarise_trials(trials, reader.meta().get("objective", {})).best
+        if best is None:
+            raise SessionError(
+                f"{reader.path}: no trial meets every SLO, so there is no best one; name one with --trial"
+            )
+        return best
+    for trial in trials:
+        if trial.number == number:
+            return trial
+    raise SessionError(f"{reader.path}: there is no trial {number}; there are {len(trials)}, counted from 0")
