@@ -36,7 +36,7 @@ _DTYPES = {"i1": np.int8, "i2": np.int16, "i4": np.int32, "i8": np.int64, "u2": 
 MAX_BLOCK_BYTES = 512 << 20
 """Largest decoded size of a whole block."""
 
-_MAX_HEADER_BYTES = 1 << 16
+_MAX_HEADER_BYTES = 2 << 20
 _MAX_COLUMNS = 64
 _DECODED_BYTES = 8
 _COMPRESSION_LEVEL = 1

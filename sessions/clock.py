@@ -31,15 +31,15 @@ class SessionClock:
         return cls(time.time_ns(), time.monotonic_ns())
 
     @classmethod
-    def resume(cls, origin_utc_ns: int, last_ns: int) -> SessionClock:
+    def resume(cls, origin_utc_ns: int, last_ns: int, now_ns: int) -> SessionClock:
         """A clock that goes on in a session begun earlier, never before what is already recorded.
 
         Args:
             origin_utc_ns: UTC time of session time 0.
-            last_ns: Latest session time in the file; the wall clock may have been set back since.
+            last_ns: Latest session time in the file.
+            now_ns: Session time now by the wall clock, which may have been set back since.
         """
-        now_ns = max(time.time_ns() - origin_utc_ns, last_ns + 1)
-        return cls(origin_utc_ns, time.monotonic_ns() - now_ns)
+        return cls(origin_utc_ns, time.monotonic_ns() - max(now_ns, last_ns + 1))
 
     def now(self) -> int:
         """Session time now, in ns."""

@@ -5,6 +5,7 @@ SessionError
  ├─ NewerSession       written by a newer trtune than this one
  ├─ SessionExists      the path is taken
  ├─ SessionBusy        another worker writes to it
+ ├─ SessionUnwritable  nothing more can be recorded: the disk is full, or has become read-only
  └─ DamagedData        a stored value cannot be decoded
 """
 
@@ -29,6 +30,10 @@ class SessionExists(SessionError):
 
 class SessionBusy(SessionError):
     """Another worker is writing to the session."""
+
+
+class SessionUnwritable(SessionError):
+    """Nothing more can be recorded: the disk is full to the last byte, or has become read-only."""
 
 
 class DamagedData(SessionError):

@@ -2,40 +2,46 @@
 
 Small and frequent things (samples, log lines, request blocks) are buffered and written by `flush`, which the worker
 calls several times a second; whatever changes the course of the work (trials, levels, phases, events) is written at
-once. So a killed worker loses less than a second of samples and no finished trial.
+once. So a killed worker loses less than a second of samples and requests, and no finished trial. `sessions.writing` says what
+happens when the disk is full.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
+import sqlite3
 import struct
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from sessions import schema
-from sessions.clock import SessionClock
+from sessions.clock import NS_PER_S, SessionClock
 from sessions.columns import COLUMNS
-from sessions.errors import NotASession, SessionBusy
+from sessions.errors import NotASession, SessionUnwritable
+from sessions.holding import Holding, is_held
 from sessions.opening import open_writer
 from sessions.records import Command, FailureRecord
 from sessions.rollup import RollUp
 from sessions.text import clean_line
+from sessions.writing import EVENT, META, Writer
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sessions.records import Metrics, Params
     from sessions.requests import RequestTable
+    from sessions.writing import Statement
 
 MAX_LOG_TEXT = 4000
 """Longest log text kept, in characters."""
+
+CLOCK_STEP_NS = 2 * NS_PER_S
+"""A wall clock that moves by more against session time was set."""
 
 
 class Recorder:
@@ -46,17 +52,15 @@ class Recorder:
         clock: Session time.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, clock: SessionClock, lock_fd: int) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, clock: SessionClock, holding: Holding) -> None:
         self.path = path
         self.clock = clock
         self._connection = connection
-        self._lock_fd = lock_fd
+        self._holding = holding
+        self._writer = Writer(path, connection, holding, lambda: self.clock.now())
         self._packers: dict[int, struct.Struct] = {}
-        self._roll_ups: dict[int, RollUp] = {}
-        self._samples: list[tuple[int, int, bytes]] = []
-        self._logs: list[tuple[int, str, str, str]] = []
-        self._blocks: list[tuple[int, int, int, int, int, bytes]] = []
         self._moment_ns: int | None = None
+        self._wall_clock_ns = self._wall_clock_offset_ns()
 
     @classmethod
     def create(cls, path: Path, meta: Mapping[str, Any], *, clock: SessionClock | None = None) -> Recorder:
@@ -71,34 +75,35 @@ class Recorder:
             SessionExists: If the path is taken.
         """
         schema.create(path)
-        lock_fd = _lock(path)
-        connection = open_writer(path)
-        clock = clock or SessionClock.start()
-        recorder = cls(path, connection, clock, lock_fd)
-        recorder.set_meta({"origin_utc_ns": clock.origin_utc_ns, **meta})
+        holding = Holding(path)
+        recorder = cls(path, open_writer(path), clock or SessionClock.start(), holding)
+        recorder.set_meta({"origin_utc_ns": recorder.clock.origin_utc_ns, **meta})
         return recorder
 
     @classmethod
     def resume(cls, path: Path) -> Recorder:
-        """Go on with a session whose worker is gone.
+        """Go on with a session whose worker is gone; one of an older format is brought up to date.
 
         Trials that were running when it ended are marked `interrupted`.
 
         Raises:
             NotASession: If the file is missing or something else.
             SessionBusy: If a worker is still writing to it.
+            SessionUnwritable: If the folder cannot be written.
         """
-        connection = open_writer(path)
+        open_writer(path).close()  # something else than a session is left without a trace
+        holding = Holding(path)
         try:
-            lock_fd = _lock(path)
-        except SessionBusy:
-            connection.close()
+            connection = open_writer(path)
+            schema.migrate(connection)
+            recorder = cls(path, connection, _clock_of(connection), holding)
+            recorder._end_what_was_cut_off()
+        except sqlite3.Error as error:
+            holding.close()
+            raise SessionUnwritable(f"{path} cannot be written: {error}") from error
+        except BaseException:
+            holding.close()
             raise
-        schema.migrate(connection)
-        row = connection.execute("SELECT value FROM meta WHERE key = 'origin_utc_ns'").fetchone()
-        clock = SessionClock.resume(int(orjson.loads(row[0])), _last_ns(connection))
-        recorder = cls(path, connection, clock, lock_fd)
-        recorder._end_what_was_cut_off()
         return recorder
 
     @contextmanager
@@ -113,12 +118,14 @@ class Recorder:
     def set_meta(self, values: Mapping[str, Any]) -> None:
         """Store facts about the session by key; an existing key is replaced."""
         rows = [(key, orjson.dumps(value).decode()) for key, value in values.items()]
-        self._write([("INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", rows)])
+        self._writer.write([(META, rows)])
 
     def set_worker(self, state: str, text: str) -> None:
         """Say what the worker is doing; also its sign of life."""
         now_ns = self._now()
-        row = (os.getpid(), platform.node(), state, clean_line(text), now_ns, now_ns, time.time_ns())
+        self._writer.worker_text = clean_line(text)
+        note = f" ({self._writer.note})" if self._writer.note else ""
+        row = (os.getpid(), platform.node(), state, self._writer.worker_text + note, now_ns, now_ns, time.time_ns())
         self._write(
             [
                 (
@@ -132,9 +139,18 @@ class Recorder:
         )
 
     def beat(self, state: str) -> None:
-        """Give a sign of life, and write everything buffered."""
+        """Give a sign of life, write everything buffered, and tell when the wall clock was set."""
         row = (state, self._now(), time.time_ns())
         self._write([("UPDATE worker SET state = ?, heartbeat_ns = ?, heartbeat_utc_ns = ? WHERE id = 1", [row])])
+        offset_ns = self._wall_clock_offset_ns()
+        moved_ns, self._wall_clock_ns = offset_ns - self._wall_clock_ns, offset_ns
+        if abs(moved_ns) > CLOCK_STEP_NS:
+            way = "forward" if moved_ns > 0 else "back"
+            text = f"the wall clock was set {way} by {abs(moved_ns) / NS_PER_S:.0f} s; times in the session are not touched"
+            self.event("warning", text)
+
+    def _wall_clock_offset_ns(self) -> int:
+        return time.time_ns() - self.clock.to_utc_ns(self.clock.now())
 
     def add_source(self, kind: str, name: str, info: Mapping[str, Any]) -> int:
         """Announce a source of samples, or find it again by kind and name.
@@ -145,36 +161,32 @@ class Recorder:
         columns = COLUMNS[kind]
         packer = struct.Struct("<" + "".join(column.width for column in columns))
         names = orjson.dumps([column.name for column in columns]).decode()
-        row = self._connection.execute(
+        source = self._writer.insert(
             "INSERT INTO source (kind, name, format, columns, info) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (kind, name) DO UPDATE SET info = excluded.info RETURNING id",
             (kind, name, packer.format, names, orjson.dumps(dict(info)).decode()),
-        ).fetchone()
-        source = int(row[0])
+        )
         self._packers[source] = packer
-        self._roll_ups[source] = RollUp(self._connection, source, packer.format)
+        self._writer.roll_ups[source] = RollUp(self._connection, source, packer.format)
         return source
 
     def add_sample(self, source: int, t_ns: int, values: Sequence[float]) -> None:
         """Buffer the numbers of a source, in the order of its columns."""
-        self._samples.append((source, t_ns, self._packers[source].pack(*values)))
+        self._writer.samples.append((source, t_ns, self._packers[source].pack(*values)))
 
     def add_requests(self, level: int, table: RequestTable) -> None:
         """Buffer finished requests of a level."""
-        if not len(table):
-            return
-        start_ns, end_ns = int(table.sent_ns.min()), int(table.end_ns.max())
-        tokens = int(table.osl_tokens[table.osl_tokens > 0].sum())
-        self._blocks.append((level, start_ns, end_ns, len(table), tokens, table.to_blob()))
+        if len(table):
+            self._writer.add_requests(level, table)
 
     def log(self, stream: str, level: str, text: str) -> None:
         """Buffer a log line; control characters are made visible."""
-        self._logs.append((self._now(), stream, level, clean_line(text)[:MAX_LOG_TEXT]))
+        self._writer.logs.append((self._now(), stream, level, clean_line(text)[:MAX_LOG_TEXT]))
 
     def event(self, kind: str, text: str, *, trial: int | None = None, data: Mapping[str, Any] | None = None) -> None:
         """Mark this moment on the time axis."""
         row = (self._now(), kind, trial, clean_line(text), orjson.dumps(dict(data or {})).decode())
-        self._write([("INSERT INTO event (t_ns, kind, trial, text, data) VALUES (?, ?, ?, ?, ?)", [row])])
+        self._writer.write([(EVENT, [row])])
 
     def start_trial(self, kind: str, params: Params) -> int:
         """Begin a trial.
@@ -182,12 +194,11 @@ class Recorder:
         Returns:
             Its number.
         """
-        row = self._connection.execute(
+        return self._writer.insert(
             "INSERT INTO trial (number, kind, state, params, start_ns)"
             " SELECT coalesce(max(number) + 1, 0), ?, 'running', ?, ? FROM trial RETURNING number",
             (kind, orjson.dumps(params).decode(), self._now()),
-        ).fetchone()
-        return int(row[0])
+        )
 
     def update_trial(
         self,
@@ -247,11 +258,10 @@ class Recorder:
         Returns:
             Its id.
         """
-        row = self._connection.execute(
+        return self._writer.insert(
             "INSERT INTO level (trial, kind, value, state, start_ns) VALUES (?, ?, ?, 'running', ?) RETURNING id",
             (trial, kind, value, self._now()),
-        ).fetchone()
-        return int(row[0])
+        )
 
     def end_level(
         self,
@@ -262,7 +272,7 @@ class Recorder:
         result: Metrics | None = None,
         notes: Sequence[str] = (),
     ) -> None:
-        """End a level with its metrics; everything buffered is written first."""
+        """End a level with its metrics; everything buffered is written with it."""
         self._update(
             "level",
             "id",
@@ -309,16 +319,19 @@ class Recorder:
         self.event("command", f"{command.kind}: {reply}", data={"args": dict(command.args), "state": state})
 
     def flush(self) -> None:
-        """Write everything buffered, in one transaction."""
+        """Write everything buffered, in one transaction; requests wait up to `writing.REQUESTS_WAIT_S` for company."""
         self._write([])
 
     def close(self) -> None:
         """Write what is buffered, fold the WAL into the one file, and let go of it."""
-        self.flush()
-        # A reader may still hold the WAL; then it stays beside the file, which is as good.
-        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._connection.close()
-        os.close(self._lock_fd)
+        with suppress(SessionUnwritable):
+            self._writer.write(requests=True)
+        with suppress(sqlite3.Error):
+            # A reader may still hold the WAL, or the disk be full; then it stays beside the file, which is as good.
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with suppress(sqlite3.Error):
+            self._connection.close()
+        self._holding.close()
 
     def _now(self) -> int:
         return self.clock.now() if self._moment_ns is None else self._moment_ns
@@ -327,40 +340,10 @@ class Recorder:
         assignments = ", ".join(f"{name} = ?" for name in values)
         statement = f"UPDATE {table} SET {assignments} WHERE {key} = ?"  # noqa: S608 - names are ours
         if values:
-            self._write([(statement, [(*values.values(), identity)])])
+            self._write([(statement, [(*values.values(), identity)])], requests=table == "level")
 
-    def _write(self, statements: Sequence[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
-        buffered: list[tuple[str, Sequence[tuple[Any, ...]]]] = [
-            ("INSERT OR REPLACE INTO sample VALUES (?, ?, ?)", self._samples),
-            ("INSERT INTO log (t_ns, stream, level, text) VALUES (?, ?, ?, ?)", self._logs),
-            (
-                "INSERT INTO request_block (level, start_ns, end_ns, requests, tokens, data) VALUES (?, ?, ?, ?, ?, ?)",
-                self._blocks,
-            ),
-        ]
-        work = [(statement, rows) for statement, rows in [*buffered, *statements] if rows]
-        if not work:
-            return
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement, rows in work:
-                self._connection.executemany(statement, rows)
-            for source, times_ns in self._sample_times().items():
-                self._roll_ups[source].advance(times_ns)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            raise
-        self._samples.clear()
-        self._logs.clear()
-        self._blocks.clear()
-
-    def _sample_times(self) -> dict[int, list[int]]:
-        times_ns: dict[int, list[int]] = {}
-        for source, t_ns, _ in self._samples:
-            times_ns.setdefault(source, []).append(t_ns)
-        return times_ns
+    def _write(self, statements: Sequence[Statement], *, requests: bool = False) -> None:
+        self._writer.write(statements, requests=requests)
 
     def _end_what_was_cut_off(self) -> None:
         now_ns = _last_ns(self._connection)
@@ -383,24 +366,19 @@ def is_written(path: Path) -> bool:
     Raises:
         NotASession: If the file is missing.
     """
-    try:
-        os.close(_lock(path))
-    except SessionBusy:
-        return True
-    except OSError as error:
-        raise NotASession(f"{path}: {error.strerror}") from error
-    return False
+    if not path.is_file():
+        raise NotASession(f"{path}: no such session file")
+    return is_held(path)
 
 
-def _lock(path: Path) -> int:
-    """Take the one writer's lock; it goes away with the process, however that ends."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        raise SessionBusy(f"{path} is being written by another worker: attach to it, or stop it first") from error
-    return fd
+def _clock_of(connection: sqlite3.Connection) -> SessionClock:
+    """Session time going on, by what the wall clock said at the last sign of life: it may have been set since the beginning."""
+    (origin,) = connection.execute("SELECT value FROM meta WHERE key = 'origin_utc_ns'").fetchone()
+    beat = connection.execute("SELECT heartbeat_ns, heartbeat_utc_ns FROM worker WHERE id = 1").fetchone()
+    since_beat_ns = time.time_ns() - beat[1] if beat else time.time_ns() - int(orjson.loads(origin))
+    return SessionClock.resume(
+        int(orjson.loads(origin)), _last_ns(connection), (beat[0] if beat else 0) + since_beat_ns
+    )
 
 
 def _last_ns(connection: sqlite3.Connection) -> int:
@@ -411,6 +389,8 @@ def _last_ns(connection: sqlite3.Connection) -> int:
         " coalesce((SELECT max(t_ns) FROM event), 0),"
         " coalesce((SELECT max(start_ns) FROM trial), 0),"
         " coalesce((SELECT max(end_ns) FROM trial), 0),"
-        " coalesce((SELECT max(end_ns) FROM phase), 0))"
+        " coalesce((SELECT max(end_ns) FROM phase), 0),"
+        " coalesce((SELECT max(end_ns) FROM request_block), 0),"
+        " coalesce((SELECT max((SELECT max(t_ns) FROM sample WHERE source = source.id)) FROM source), 0))"
     ).fetchone()
     return int(row[0])

@@ -14,9 +14,10 @@ import numpy as np
 
 from sessions.blocks import decode_block, encode_block
 from sessions.errors import DamagedData
+from sessions.text import clean_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -209,6 +210,15 @@ class RequestTable:
             self, **{name: np.where(times == ABSENT, times, times + offset_ns) for name, times in moved.items()}
         )
 
+    def cut(self, chunks: int) -> Iterator[RequestTable]:
+        """The same requests in tables of about so many chunks each, for blocks of bounded size."""
+        if self.chunk_us.size <= chunks:
+            yield self
+            return
+        piece = self.chunk_offsets()[:-1] // chunks
+        for number in np.unique(piece):
+            yield self.select(piece == number)
+
     def to_blob(self) -> bytes:
         """The table as one compressed block; see `sessions.blocks`."""
         columns: dict[str, NDArray[Any]] = {name: getattr(self, name) for name in _ROW_DTYPES}
@@ -222,7 +232,7 @@ class RequestTable:
         gaps[starts] = self.chunk_us[starts]
         columns["chunk_gap_us"] = gaps
         columns["chunk_tokens"] = self.chunk_tokens
-        return encode_block(columns, {"errors": list(self.errors)})
+        return encode_block(columns, {"errors": _bounded(self.errors)})
 
     @classmethod
     def from_blob(cls, data: bytes, *, arrivals: bool = True) -> RequestTable:
@@ -262,10 +272,19 @@ class RequestTable:
 
 
 _CHUNK_COLUMNS = frozenset({"chunk_gap_us", "chunk_tokens"})
+_ERROR_CHARS = 100_000
+"""Length of all error texts of a block together."""
+
 _TIMES = ("scheduled_ns", "sent_ns", "first_ns", "last_ns", "end_ns")
 _RELATIVE = ("scheduled_ns", "first_ns", "last_ns", "end_ns")
 _SHIFT = 1 << 40
 """Added to relative times so that none of them can be mistaken for ABSENT (a request may leave late)."""
+
+
+def _bounded(texts: Sequence[str]) -> list[str]:
+    """Texts cut so that all of them fit the header of a block, however many there are."""
+    room = max(_ERROR_CHARS // max(len(texts), 1), 8)
+    return [clean_line(text[:room]) for text in texts]
 
 
 def _ragged(parts: Sequence[Sequence[int]], dtype: type[np.generic]) -> NDArray[Any]:

@@ -104,11 +104,14 @@ class RollUp:
     """Writes the spans of one source as they come to their end."""
 
     def __init__(self, connection: sqlite3.Connection, source: int, sample_format: str) -> None:
-        """Go on where the file ends."""
         self._connection = connection
         self._source = source
         self._sample = struct.Struct(sample_format)
         self._span = span_struct(sample_format)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Go on where the file ends: at the beginning, and after a transaction that was rolled back."""
         self._due_ns = [self._next_due_ns(width_s) for width_s in WIDTHS_S]
 
     def advance(self, times_ns: Sequence[int]) -> None:

@@ -1,0 +1,96 @@
+"""Who writes a session: one process at a time, told by a lock; and a little disk space put by for the day it runs out.
+
+Both are one file beside the session (`NAME.trtune-worker`), there while a worker writes. The lock is on that file and not on the
+session, because closing any descriptor of a file drops the locks SQLite holds on it. The lock goes away with the process,
+however that ends; a file left by a killed worker holds nothing back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sessions.errors import SessionBusy, SessionUnwritable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUFFIX = "-worker"
+RESERVE_BYTES = 8 << 20
+"""Space put by: what SQLite's WAL may grow to before it is folded in, twice."""
+
+_OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def holding_path(path: Path) -> Path:
+    """The file beside a session."""
+    return path.with_name(path.name + SUFFIX)
+
+
+class Holding:
+    """The right to write a session."""
+
+    def __init__(self, path: Path) -> None:
+        """Take it.
+
+        Raises:
+            SessionBusy: If another worker has it.
+            SessionUnwritable: If the folder cannot be written.
+        """
+        self._path = holding_path(path)
+        self._fd = _take(path, self._path)
+
+    def put_by(self) -> bool:
+        """Put the reserve by, if it is not; returns whether it is."""
+        try:
+            os.posix_fallocate(self._fd, 0, RESERVE_BYTES)
+        except OSError:
+            self.spend()
+            return False
+        return True
+
+    def spend(self) -> None:
+        """Give the reserve back to the disk."""
+        with suppress(OSError):
+            os.ftruncate(self._fd, 0)
+
+    def close(self) -> None:
+        """Give the right up."""
+        with suppress(OSError):  # the folder may have become read-only
+            self._path.unlink(missing_ok=True)
+        os.close(self._fd)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process on this host has the right to write a session."""
+    try:
+        fd = os.open(holding_path(path), _LOOK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def _take(path: Path, beside: Path) -> int:
+    while True:
+        try:
+            fd = os.open(beside, _OPEN, 0o644)
+        except OSError as error:
+            raise SessionUnwritable(f"{path} cannot be written: {error.strerror} ({beside.parent})") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(fd)
+            raise SessionBusy(f"{path} is being written by another worker: attach to it, or stop it first") from error
+        with suppress(OSError):
+            if os.fstat(fd).st_ino == beside.stat().st_ino:
+                return fd
+        os.close(fd)  # its last owner removed it between our two steps
