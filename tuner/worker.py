@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
+from optuna.exceptions import StorageInternalError
 
 from engines.errors import EngineError, Unreachable
 from engines.gpu import NoGpu, open_gpu_source
 from engines.launch.ports import free_port
 from engines.registry import get_engine
-from sessions.errors import SessionError
+from sessions.errors import SessionError, SessionUnwritable
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
 from tuner.control import Control
@@ -210,14 +211,26 @@ def work(path: Path) -> int:
         recorder.set_worker("failed", str(error))
     except (EngineError, TunerError, LoadError, SessionError, OSError, sqlite3.Error) as error:
         recorder.log("worker", "error", str(error))
-        recorder.set_worker("failed", str(error))
+        _last_word(recorder, str(error))
+    except StorageInternalError as error:
+        cause = str(error.__cause__).partition("\n")[0]
+        _last_word(
+            recorder, f"the search's part of {path} cannot be written ({cause}): make room, then go on with --resume"
+        )
     except Exception as error:  # the last resort: nobody may be left without a word  # noqa: BLE001
         for line in traceback.format_exc().splitlines():
             recorder.log("worker", "debug", line)
-        recorder.set_worker("failed", f"a fault in trtune: {type(error).__name__}: {error}")
+        _last_word(recorder, f"a fault in trtune: {type(error).__name__}: {error}")
     finally:
         recorder.close()
     return FAILED_EXIT if failed else 0
+
+
+def _last_word(recorder: Recorder, text: str) -> None:
+    """Say why the work ended, in the session if that can be written, and to whoever started us in any case."""
+    print(text, file=sys.stderr)  # noqa: T201
+    with contextlib.suppress(SessionUnwritable):
+        recorder.set_worker("failed", text)
 
 
 def main() -> int:
