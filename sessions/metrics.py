@@ -101,6 +101,18 @@ METRICS: dict[str, Metric] = {
     "doubtful_ttft_ratio": Metric(
         "ratio", "lower", False, "requests whose first tokens came in one late read, left out of TTFT / all good"
     ),
+    "gpus": Metric("GPUs", "lower", False, "GPUs that the configuration uses"),
+    "output_token_throughput_per_gpu": Metric("tokens/s", "higher", False, "output token throughput / GPUs used"),
+    "total_token_throughput_per_gpu": Metric("tokens/s", "higher", False, "total token throughput / GPUs used"),
+    "goodput_per_gpu": Metric("requests/s", "higher", False, "goodput / GPUs used"),
+    "gpu_power": Metric("W", "lower", False, "power of the GPUs used, all together, averaged over the window"),
+    "energy_per_output_token": Metric("J", "lower", False, "energy of the GPUs used in the window / output tokens"),
+    "cost_per_million_output_tokens": Metric(
+        "$", "lower", False, "price of the GPUs used for the time that a million output tokens take"
+    ),
+    "cost_per_million_total_tokens": Metric(
+        "$", "lower", False, "the same for a million tokens, prompts and answers together"
+    ),
     "window": Metric("s", None, False, "length of the measuring window"),
     "requests": Metric("requests", None, False, "requests that ended well in the window"),
 }

@@ -40,6 +40,12 @@ _OTHER_NAMES = {
 }
 """AIPerf's tags, and `e2el` of `vllm bench`, for the same things."""
 
+
+def metric_name(name: str) -> str:
+    """Our name of a metric that may have been written as AIPerf or `vllm bench` call it; others stay as they are."""
+    return _OTHER_NAMES.get(name, name)
+
+
 _SHORT_FORM = re.compile(
     r"(?P<metric>[a-z_0-9]+?)(?:_(?P<stat>avg|min|max|std|p[0-9]{1,2}|each))?(?:_(?P<unit>ms|s|ratio|tokens|tps|rps))?"
 )
@@ -85,7 +91,7 @@ class Slo:
         parts = [part.strip() for part in text.split(":")]
         if len(parts) not in (2, 4):
             raise BadSlo(f"SLO {text!r}: write metric:stat:op:value, for example ttft:p99:<=:500")
-        metric = _OTHER_NAMES.get(parts[0], parts[0])
+        metric = metric_name(parts[0])
         value = _number(parts[-1], text)
         if len(parts) == 2:
             return cls._with_usual_operator(metric, None, value)
