@@ -7,46 +7,13 @@ from datetime import UTC, datetime
 
 from rich.cells import cell_len, set_cell_size
 
+from sessions.figures import DASH as DASH
+from sessions.figures import number as number
+from sessions.figures import percent as percent
+from sessions.figures import whole as whole
+
 NS_PER_S = 1_000_000_000
 GIB = 2**30
-DASH = "–"
-"""Stands for a number that is not known."""
-
-_SUFFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """About `digits` significant digits, with k, M or G above 10,000."""
-    if value is None or not math.isfinite(value):
-        return DASH
-    size = abs(value)
-    if size >= 10_000:
-        for factor, suffix in _SUFFIXES:
-            if size >= factor:
-                return f"{_plain(value / factor, digits)}{suffix}"
-    return _plain(value, digits)
-
-
-def _plain(value: float, digits: int) -> str:
-    size = abs(value)
-    if size >= 10 ** (digits - 1) or value == 0:
-        return f"{value:.0f}"
-    decimals = digits - 1 - max(0, math.floor(math.log10(size))) if size >= 1 else digits - 1
-    return f"{value:.{decimals}f}"
-
-
-def percent(ratio: float | None, *, signed: bool = False) -> str:
-    """A ratio in per cent, without decimals from 10 % on."""
-    if ratio is None or not math.isfinite(ratio):
-        return DASH
-    value = ratio * 100
-    decimals = 0 if abs(value) >= 9.95 or value == 0 else 1
-    return f"{value:+.{decimals}f} %" if signed else f"{value:.{decimals}f} %"
-
-
-def whole(value: float) -> str:
-    """A number without decimals."""
-    return f"{value:.0f}" if math.isfinite(value) else DASH
 
 
 def milliseconds(value: float | None) -> str:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.diagnosis import RULES, Evidence, diagnose, gather
+from sessions.bottleneck import RULES, Evidence
+from tui.diagnosis import diagnose, gather
 from tui.throttle import throttle_words
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def limit_of(evidence: Evidence) -> str:
         (replace(HEALTHY, throttle_mask=float(0x20), clock_ratio=0.7), "heat"),
         (replace(HEALTHY, kv_used_ratio=0.97, waiting=12.0), "KV cache"),
         (replace(HEALTHY, running=64.0, waiting=5.0), "batch size"),
+        (replace(HEALTHY, waiting=4.0, context_tokens=8000.0, token_limit=8192.0), "the token budget"),
         (replace(HEALTHY, power_ratio=0.99, clock_ratio=0.75), "GPU power"),
         (replace(HEALTHY, dram_pct=82.0), "memory bandwidth"),
         (replace(HEALTHY, tensor_pct=66.0, dram_pct=40.0), "compute"),
