@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from sessions.records import Metrics, Params
+    from sessions.records import Metrics, Params, Rescored
     from sessions.requests import RequestTable
     from sessions.writing import Statement
 
@@ -250,6 +250,25 @@ class Recorder:
                 "result": orjson.dumps(result or {}).decode(),
                 "failure": told,
             },
+        )
+
+    def rescore(self, scores: Sequence[Rescored], levels: Mapping[int, Metrics], meta: Mapping[str, Any]) -> None:
+        """Give finished trials and levels the results that another objective makes of them, all at once or not at all.
+
+        Args:
+            scores: New scores of trials.
+            levels: New metrics of levels by id.
+            meta: Facts about the session that change with them.
+        """
+        rows = [(each.score, each.feasible, orjson.dumps(each.result).decode(), each.trial) for each in scores]
+        told = [(orjson.dumps(result).decode(), identity) for identity, result in levels.items()]
+        facts = [(key, orjson.dumps(value).decode()) for key, value in meta.items()]
+        self._writer.write(
+            [
+                ("UPDATE trial SET score = ?, feasible = ?, result = ? WHERE number = ?", rows),
+                ("UPDATE level SET result = ? WHERE id = ?", told),
+                (META, facts),
+            ]
         )
 
     def start_level(self, trial: int, kind: str, value: float) -> int:

@@ -21,6 +21,9 @@ FINISHED_STATES = ("complete", "pruned", "infeasible", "failed", "skipped")
 PROOF = "proof"
 """Kind of a trial that repeats the baseline or the winner to prove their difference; never the best itself."""
 
+REFERENCE = "reference"
+"""Kind of a trial that only recorded the unaltered model's answers, for the quality gate."""
+
 PHASES = ("prepare", "start", "warm-up", "measure", "drain", "stop")
 
 COMMAND_KINDS = (
@@ -61,7 +64,7 @@ class Trial:
 
     Attributes:
         number: Counts from 0; the baseline is usually 0.
-        kind: `baseline`, `search`, `enqueued`, `proof`, `bench` or `watch`.
+        kind: `baseline`, `search`, `enqueued`, `proof`, `reference`, `bench` or `watch`.
         state: `running`, one of `FINISHED_STATES`, or `interrupted` (its worker died).
         params: What was asked for.
         effective: What was read back from the server.
@@ -88,6 +91,23 @@ class Trial:
     feasible: bool | None = None
     result: Metrics = field(default_factory=dict)
     failure: FailureRecord | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored:
+    """What a trial is worth under another objective.
+
+    Attributes:
+        trial: Its number.
+        score: Value of the objective, or None.
+        feasible: Whether every SLO is met, or None.
+        result: Metrics of the level that gives the score.
+    """
+
+    trial: int
+    score: float | None
+    feasible: bool | None
+    result: Metrics
 
 
 @dataclass(frozen=True, slots=True)

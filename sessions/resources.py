@@ -6,6 +6,7 @@ configuration uses, and a price.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -96,7 +97,7 @@ def _mean_power(samples: Sequence[Sample], columns: Mapping[str, int]) -> float:
     readings = [(each.t_ns, each.values[columns["power_w"]]) for each in samples]
     area = sum(
         (watts + more_watts) / 2 * (later_ns - t_ns)
-        for (t_ns, watts), (later_ns, more_watts) in zip(readings, readings[1:], strict=False)
+        for (t_ns, watts), (later_ns, more_watts) in itertools.pairwise(readings)
     )
     return area / (readings[-1][0] - readings[0][0])
 

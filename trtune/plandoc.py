@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from tuner.goals import GoalPlan, ObjectivePlan, PricePlan
 from tuner.load.spec import Arrivals, Cancel, Dataset, Limits, Prefix, StopRule, Turns, Workload
-from tuner.plan import ContainerPlan, EnginePlan, GpuPlan, LoadPlan, ObjectivePlan, Plan, SearchPlan
+from tuner.plan import ContainerPlan, EnginePlan, GpuPlan, LoadPlan, Plan, SearchPlan
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -34,6 +35,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("load.stop", StopRule),
     ("load.limits", Limits),
     ("objective", ObjectivePlan),
+    ("objectives", GoalPlan),
+    ("price", PricePlan),
     ("search", SearchPlan),
 )
 

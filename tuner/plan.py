@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from engines.launch.container import Container, Mount
-from sessions.metrics import METRICS, STATS
-from sessions.slo import BadSlo, Slo
+from tuner.goals import DEFAULT_METRIC, GoalPlan, ObjectivePlan, PlanPart, PricePlan
 from tuner.load.spec import Level, Limits, StopRule, Workload
 from tuner.search.levels import HighestLevel, LevelChooser, ListedLevels
 from tuner.search.objective import Objective
@@ -31,12 +30,6 @@ def is_secret_name(name: str) -> bool:
 
 
 KnobValue = bool | int | float | str | None
-
-
-class PlanPart(BaseModel):
-    """Base of the plan's models: unknown fields are refused, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ContainerPlan(PlanPart):
@@ -142,6 +135,9 @@ class LoadPlan(PlanPart):
     warmup_rounds: Annotated[float, Field(ge=0)] = Field(
         1.0, description="requests per concurrent one that end before the measuring window opens (closed loop)"
     )
+    level_timeout_s: Annotated[float, Field(gt=0)] = Field(
+        1800.0, description="a level that takes longer altogether, warm-up included, is given up"
+    )
     stop: StopRule = Field(default_factory=StopRule)
     limits: Limits = Field(default_factory=Limits)
 
@@ -149,54 +145,40 @@ class LoadPlan(PlanPart):
         """What chooses the levels of a trial.
 
         Args:
-            guess: The load at which it should be at its best: where `find` begins.
+            guess: The level at which the best result is expected: where the search for the highest load begins.
         """
         values = tuple(sorted(set(self.levels)))
         if not self.find:
             return ListedLevels(values)
         whole = self.kind == "concurrency"
-        return HighestLevel(values[0], values[-1], self.resolution, self.most_levels, whole=whole, guess=guess)
+        return HighestLevel(values[0], values[-1], self.resolution, self.most_levels, whole, guess)
 
-    def stop_rule(self, level: Level) -> StopRule:
-        """The stop rule for a level: in a closed loop the burst at its beginning has passed before the window opens."""
-        if level.kind != "concurrency":
-            return self.stop
-        rounds = round(self.warmup_rounds * level.value)
-        return self.stop.model_copy(update={"warmup_requests": max(self.stop.warmup_requests, rounds)})
+    def lighter(self, value: float) -> float | None:
+        """The next level that a trial would be measured at below a level, or None when it is the lightest."""
+        values = sorted(set(self.levels))
+        if not self.find:
+            return max((each for each in values if each < value), default=None)
+        below = value / (1 + self.resolution)
+        below = float(int(below)) if self.kind == "concurrency" else below
+        return below if below >= values[0] else None
 
+    def stop_rule(self, level: Level, metric: str, stat: str, precision: float | None) -> StopRule:
+        """The stop rule for a level: in a closed loop the burst at its beginning has passed before the window opens.
 
-class ObjectivePlan(PlanPart):
-    """What counts as better, and what must not be exceeded."""
-
-    metric: str = "output_token_throughput"
-    stat: str = "avg"
-    direction: Literal["maximize", "minimize"] = "maximize"
-    slos: tuple[str, ...] = Field((), description="limits such as 'ttft:p99:<=:500'")
-
-    @model_validator(mode="after")
-    def _names_are_known(self) -> ObjectivePlan:
-        if self.metric not in METRICS:
-            raise ValueError(f"metric {self.metric!r} is unknown; there are: {', '.join(METRICS)}")
-        stats = STATS if METRICS[self.metric].distribution else ("avg",)
-        if self.stat not in stats:
-            raise ValueError(f"{self.metric} has no statistic {self.stat!r}; there are: {', '.join(stats)}")
-        self.parsed_slos()
-        return self
-
-    def to_objective(self) -> Objective:
-        """The same as the search takes it."""
-        return Objective(self.metric, self.stat, self.direction, self.parsed_slos())
-
-    def parsed_slos(self) -> tuple[Slo, ...]:
-        """The limits as values.
-
-        Raises:
-            ValueError: If one cannot be read.
+        Args:
+            level: The level.
+            metric: What is to be known precisely.
+            stat: Statistic of it.
+            precision: How precisely; only where the plan's own rule asks for no precision and no number of requests. None: the
+                plan's rule alone counts.
         """
-        try:
-            return tuple(Slo.parse(text) for text in self.slos)
-        except BadSlo as error:
-            raise ValueError(str(error)) from error
+        own, changes = self.stop, dict[str, object]()
+        if own.precision is None and own.max_requests is None and precision is not None:
+            changes = {"precision": precision, "metric": metric, "stat": stat}
+        if level.kind == "concurrency":
+            rounds = round(self.warmup_rounds * level.value)
+            changes["warmup_requests"] = max(own.warmup_requests, rounds)
+        return own.model_copy(update=changes)
 
 
 class KnobRange(PlanPart):
@@ -223,8 +205,25 @@ class SearchPlan(PlanPart):
 
     trials: Annotated[int, Field(ge=1)] = Field(20, description="trials at most, the baseline included")
     time_s: Annotated[float, Field(gt=0)] | None = Field(None, description="seconds at most; a begun trial ends first")
+    money: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="money at most, by price.gpu_hour and the GPUs of each trial; a begun trial ends first"
+    )
+    retries: Annotated[int, Field(ge=0, le=5)] = Field(
+        1, description="how often a start that failed for no reason of its configuration is tried again"
+    )
+    precision: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        0.02,
+        description="a level ends when the objective is known to this share (95 % interval), unless load.stop says when",
+    )
     proof_rounds: Annotated[int, Field(ge=0, le=20)] = Field(
-        3, description="rounds at the end in which baseline and winner run again in turn; 0: no proof"
+        3, description="rounds at the end in which baseline and finalists run again in turn; 0: no proof"
+    )
+    finalists: Annotated[int, Field(ge=1, le=5)] = Field(
+        2, description="configurations in the proof, beside the baseline"
+    )
+    drift: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.03,
+        description="a round of the proof is repeated when a GPU's clock or power limit moved by more than this share",
     )
     sampler: Literal["roofline", "tpe", "gp", "nsga2", "random"] = Field(
         "roofline", description="roofline: the search's own; the others are Optuna's (gp needs scipy and torch)"
@@ -242,12 +241,46 @@ class Plan(PlanPart):
     workload: Workload = Field(default_factory=Workload)
     load: LoadPlan = Field(default_factory=LoadPlan)
     objective: ObjectivePlan = Field(default_factory=ObjectivePlan)
+    objectives: tuple[GoalPlan, ...] = Field((), description="several objectives at once, as [[objectives]] tables")
+    price: PricePlan = Field(default_factory=PricePlan)
     search: SearchPlan = Field(default_factory=SearchPlan)
     knobs: dict[str, KnobRange | tuple[KnobValue, ...] | KnobValue] = Field(
         default_factory=dict,
         description="range, list of choices, or fixed value by knob; empty: the engine's own choice",
     )
     baseline: dict[str, KnobValue] = Field(default_factory=dict, description="values other than the server's defaults")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_several(cls, told: Any) -> Any:
+        """With several objectives the first is the one that a trial's single score shows."""
+        if not isinstance(told, dict) or not isinstance(told.get("objectives"), list | tuple) or not told["objectives"]:
+            return told
+        first, own = told["objectives"][0], told.get("objective", {})
+        if not isinstance(first, dict) or not isinstance(own, dict):
+            return told
+        kept = {name: value for name, value in own.items() if name in ("slos", "preset")}
+        goal = {name: value for name, value in first.items() if name in GoalPlan.model_fields}
+        return {**told, "objective": {"metric": DEFAULT_METRIC, **goal, **kept}}
+
+    @model_validator(mode="after")
+    def _money_needs_a_price(self) -> Plan:
+        if self.price.gpu_hour is not None:
+            return self
+        if self.search.money is not None:
+            raise ValueError("search.money needs price.gpu_hour, the price of one GPU for an hour")
+        for objective in self.to_objectives():
+            for metric in (objective.metric, *(slo.metric for slo in objective.slos)):
+                if metric.startswith("cost_"):
+                    raise ValueError(f"{metric} needs price.gpu_hour, the price of one GPU for an hour")
+        return self
+
+    def to_objectives(self) -> tuple[Objective, ...]:
+        """All objectives, as the search takes them; the SLOs hold for every one."""
+        first = self.objective.to_objective()
+        if len(self.objectives) < 2:
+            return (first,)
+        return tuple(Objective(each.metric, each.stat, each.direction, first.slos) for each in self.objectives)
 
     def load_hint(self) -> float:
         """Requests the server will have to hold at once at the heaviest level; for a rate, those of ten seconds."""

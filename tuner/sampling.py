@@ -52,6 +52,11 @@ class GpuSampler:
         self._thread = threading.Thread(target=self._run, name="gpu-sampler", daemon=True)
         self._thread.start()
 
+    @property
+    def count(self) -> int:
+        """How many GPUs are sampled."""
+        return len(self._ids)
+
     async def close(self) -> None:
         """End the thread and let go of the source."""
         self._ended.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -158,6 +159,7 @@ class Watchdog:
         self._in_flight = 0.0
         self._tokens = -1.0
         self._moved_s = time.monotonic()
+        self._deadline_s = math.inf
         self._task = asyncio.create_task(self._run(server, http, ended))
 
     def progress(self, in_flight: float, tokens: float) -> None:
@@ -166,9 +168,14 @@ class Watchdog:
             self._moved_s = time.monotonic()
         self._in_flight, self._tokens = in_flight, tokens
 
+    def level_begins(self, timeout_s: float) -> None:
+        """Tell that a level begins, and how long it may take altogether: a server may be slow without ever being silent."""
+        self._deadline_s = time.monotonic() + timeout_s
+
     def level_over(self) -> None:
         """Tell that nothing is under way."""
         self._in_flight = 0.0
+        self._deadline_s = math.inf
 
     async def close(self) -> None:
         """End the watch."""
@@ -179,7 +186,7 @@ class Watchdog:
     async def _run(self, server: RunningServer, http: aiohttp.ClientSession, ended: asyncio.Event) -> None:
         while self.failure is None:
             await asyncio.sleep(CHECK_PERIOD_S)
-            self.failure = await server.check(http) or self._hang()
+            self.failure = await server.check(http) or self._hang() or self._overdue()
         ended.set()
 
     def _hang(self) -> Failure | None:
@@ -187,6 +194,13 @@ class Watchdog:
         if not self._in_flight or silent_s < self._hang_timeout_s:
             return None
         return Failure("hung", f"the server sent no token for {silent_s:.0f} s while requests were under way")
+
+    def _overdue(self) -> Failure | None:
+        if time.monotonic() < self._deadline_s:
+            return None
+        return Failure(
+            "too_slow", "the level took longer than load.level_timeout_s: its warm-up or its requests never ended"
+        )
 
 
 def check_plan_engine(plan: EnginePlan) -> None:

@@ -3,39 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from engines.base import Failure
 from engines.errors import BadConfiguration, EngineError, MissingProgram, StartFailed
-from sessions.columns import LOAD_COLUMNS
 from sessions.records import FailureRecord
 from tuner.load.errors import BadWorkload, LoadError
-from tuner.load.spec import Level
-from tuner.sampling import EngineSampler
-from tuner.search.levels import ListedLevels, Measured, best_possible
+from tuner.measuring import Broken, Measurement, measure_levels
+from tuner.search.levels import ListedLevels
 from tuner.search.objective import Score, score_levels
-from tuner.server import Watchdog, endpoint_for, launch_spec, launcher_for, shown_launch
+from tuner.server import launch_spec, launcher_for, shown_launch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
-    import aiohttp
-
-    from engines.base import Engine, ServerInfo
+    from engines.base import ServerInfo
     from engines.launch.base import RunningServer
-    from sessions.recorder import Recorder
     from sessions.records import Metrics, Params
-    from tuner.control import Control
-    from tuner.load.generator import LoadGenerator
-    from tuner.load.live import LoadProgress
+    from tuner.bench import Bench
     from tuner.load.result import LevelResult
-    from tuner.plan import Plan
     from tuner.search.levels import LevelChooser
-    from tuner.search.objective import Objective
-    from tuner.server import Places
+
+    Gate = Callable[[int, RunningServer, ServerInfo], Awaitable[Failure | None]]
 
 TrialState = Literal["complete", "pruned", "infeasible", "failed", "skipped", "interrupted"]
+
+READ_BACK_S = 30.0
+"""How long a server that is ready may take to say what is in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be run.
+
+    Attributes:
+        kind: `baseline`, `search`, `enqueued`, `proof`, `reference` or `bench`.
+        params: The configuration.
+        chooser: Chooses its levels.
+        incumbent: Score of the best trial so far; a trial that cannot beat it is left early. None: measured to the end.
+        gate: Asked of the running server before it is measured: why it may not win, or None. None: nothing is asked.
+    """
+
+    kind: str
+    params: Params
+    chooser: LevelChooser
+    incumbent: float | None = None
+    gate: Gate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,115 +61,38 @@ class TrialResult:
         state: As in the session.
         score: What it is worth, when it was measured.
         failure: Why it was not, else.
+        levels: Metrics of each level; None for an invalid one.
     """
 
     number: int
     state: TrialState
     score: Score | None = None
     failure: Failure | None = None
+    levels: tuple[Metrics | None, ...] = ()
 
 
-@dataclass(slots=True)
-class Bench:
-    """What every trial of a worker shares.
-
-    Attributes:
-        plan: What is to be run.
-        engine: The server's family.
-        objective: What counts as better.
-        recorder: The session.
-        control: What the operator wants.
-        http: For health, metrics and questions to the server.
-        load: Sends the requests.
-        places: Folders and ports.
-        on_ready: Called when a server has become ready: GPU sources that live in it can be opened now.
-        source: Number of the load's source of samples.
-    """
-
-    plan: Plan
-    engine: Engine
-    objective: Objective
-    recorder: Recorder
-    control: Control
-    http: aiohttp.ClientSession
-    load: LoadGenerator
-    places: Places
-    on_ready: Callable[[], Awaitable[None]]
-    source: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.source = self.recorder.add_source("load", "load", {"workload": self.plan.workload.name})
-
-
-_GROWS_WITH_LOAD = frozenset(
-    {"output_token_throughput", "input_token_throughput", "total_token_throughput", "request_throughput"}
-)
-
-_LOAD_COLUMNS = tuple(column.name for column in LOAD_COLUMNS)
-
-
-@dataclass(slots=True)
-class _Measurement:
-    """What the levels of a trial came to.
-
-    Attributes:
-        results: In the order measured.
-        levels: The same for the choice of the next level.
-        left_early: Whether the trial was left because it could not win.
-    """
-
-    results: list[LevelResult] = field(default_factory=list)
-    levels: list[Measured] = field(default_factory=list)
-    left_early: bool = False
-
-    def add(self, objective: Objective, result: LevelResult) -> None:
-        """Take in one more level."""
-        score = objective.value(result.metrics) if result.valid else None
-        self.results.append(result)
-        self.levels.append(Measured(result.level.value, score, objective.violation(result.metrics)))
-
-
-class _Broken(Exception):
-    """The server failed while it was measured."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.text)
-        self.failure = failure
-
-
-async def run_trial(
-    bench: Bench,
-    kind: str,
-    params: Params,
-    on_number: Callable[[int], None],
-    *,
-    guess: float | None = None,
-    incumbent: float | None = None,
-) -> TrialResult:
+async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None] = lambda _: None) -> TrialResult:
     """Run one configuration from start to stop.
 
     Args:
         bench: What every trial shares.
-        kind: `baseline`, `search`, `enqueued` or `bench`.
-        params: The configuration.
+        order: What is to be run.
         on_number: Told the trial's number in the session before anything is started.
-        guess: The load at which it should be at its best: where the search for the highest load begins.
-        incumbent: Score of the best trial so far; a trial that cannot beat it is left early. None: measured to the end.
 
     Returns:
         What became of it; failures of the server are results, not exceptions.
     """
     bench.control.begin_trial()
-    number = bench.recorder.start_trial(kind, params)
+    number = bench.recorder.start_trial(order.kind, order.params)
     on_number(number)
     bench.recorder.start_phase(number, "prepare")
     server: RunningServer | None = None
     try:
-        server = await _start(bench, number, params)
-        outcome = _judge(bench, number, await _measure(bench, number, server, guess, incumbent))
+        server = await _start(bench, number, order.params)
+        outcome = await _judge(bench, number, order, server)
     except StartFailed as error:
         outcome = _failed(number, error.failure)
-    except _Broken as error:
+    except Broken as error:
         outcome = _failed(number, error.failure)
     except BadConfiguration as error:
         outcome = _failed(number, Failure("bad_config", str(error)))
@@ -165,6 +102,9 @@ async def run_trial(
         raise
     except (EngineError, LoadError) as error:
         outcome = _failed(number, Failure("failed", str(error), infeasible=False))
+    except TimeoutError:
+        text = f"the server was ready and then did not answer for {READ_BACK_S:g} s"
+        outcome = _failed(number, Failure("hung", text))
     finally:
         if server is not None:
             bench.recorder.start_phase(number, "stop")
@@ -199,36 +139,16 @@ async def _start(bench: Bench, number: int, params: Params) -> RunningServer:
     return server
 
 
-async def _measure(
-    bench: Bench, number: int, server: RunningServer, guess: float | None, incumbent: float | None
-) -> _Measurement:
-    """Measure the levels of a trial; in a search, leave it once it cannot beat the incumbent any more."""
-    measurement = _Measurement()
+async def _judge(bench: Bench, number: int, order: Order, server: RunningServer) -> TrialResult:
+    """Measure a running server, unless its gate forbids it, and say what it is worth."""
     if bench.control.interrupt.is_set():
-        return measurement
-    info = await _read_back(bench, number, server)
-    chooser = bench.plan.load.chooser(guess) if bench.plan.kind == "tune" else _every_level(bench.plan.load.levels)
-    sampler = EngineSampler(bench.engine, bench.http, server.url, bench.recorder)
-    watchdog = Watchdog(server, bench.http, bench.plan.engine.hang_timeout_s, bench.control.interrupt)
-    try:
-        while (value := chooser.next(measurement.levels)) is not None:
-            if incumbent is not None and _is_hopeless(bench, measurement.levels, incumbent):
-                measurement.left_early = True
-                break
-            await bench.control.gate()
-            if bench.control.interrupt.is_set():
-                break
-            level = Level(bench.plan.load.kind, value)
-            result = await _run_level(bench, number, server, info, level, watchdog)
-            if watchdog.failure is not None:
-                raise _Broken(watchdog.failure)
-            measurement.add(bench.objective, result)
-    finally:
-        await watchdog.close()
-        await sampler.close()
-    if watchdog.failure is not None:
-        raise _Broken(watchdog.failure)
-    return measurement
+        return TrialResult(number, "skipped")
+    info = await asyncio.wait_for(_read_back(bench, number, server), READ_BACK_S)
+    if order.gate is not None and (refusal := await order.gate(number, server, info)) is not None:
+        return _failed(number, refusal)
+    chooser, incumbent = order.chooser, order.incumbent
+    measurement = await measure_levels(bench, number, order.params, server, info, chooser, incumbent)
+    return _worth(bench, number, measurement)
 
 
 async def _read_back(bench: Bench, number: int, server: RunningServer) -> ServerInfo:
@@ -241,83 +161,19 @@ async def _read_back(bench: Bench, number: int, server: RunningServer) -> Server
     return info
 
 
-def _every_level(levels: tuple[float, ...]) -> LevelChooser:
+def every_level(levels: tuple[float, ...]) -> LevelChooser:
     """All levels whatever they come to: a bench is asked for each of them."""
     return ListedLevels(tuple(sorted(set(levels))), stop_when_broken=False)
 
 
-def _is_hopeless(bench: Bench, measured: Sequence[Measured], incumbent: float) -> bool:
-    """Whether a trial can no longer beat the best one: told for throughput in a closed loop, where there is a bound."""
-    objective, load = bench.objective, bench.plan.load
-    bounded = objective.metric in _GROWS_WITH_LOAD and objective.direction == "maximize" and load.kind == "concurrency"
-    return bounded and best_possible(measured, max(load.levels)) < incumbent
-
-
-async def _run_level(
-    bench: Bench, number: int, server: RunningServer, info: ServerInfo, level: Level, watchdog: Watchdog
-) -> LevelResult:
-    recorder, load = bench.recorder, bench.plan.load
-    identity = recorder.start_level(number, level.kind, level.value)
-    phase = ""
-
-    def on_progress(progress: LoadProgress) -> None:
-        nonlocal phase
-        if progress.phase != phase:
-            phase = progress.phase
-            recorder.start_phase(number, phase, identity)
-        watchdog.progress(progress.in_flight, progress.output_tokens_total)
-        recorder.add_sample(bench.source, progress.t_ns, [getattr(progress, name) for name in _LOAD_COLUMNS])
-
-    try:
-        result = await bench.load.run(
-            endpoint_for(bench.plan.engine, bench.engine, server.url, info),
-            bench.plan.workload,
-            level,
-            load.stop_rule(level),
-            load.limits,
-            clock=recorder.clock,
-            slos=bench.objective.slos,
-            on_requests=lambda table: recorder.add_requests(identity, table),
-            on_progress=on_progress,
-            stop_event=bench.control.interrupt,
-        )
-    except BaseException:
-        recorder.end_level(identity, "aborted")
-        raise
-    finally:
-        watchdog.level_over()
-    broken_off = bench.control.interrupt.is_set()
-    recorder.end_level(
-        identity,
-        "aborted" if broken_off else "valid" if result.valid else "invalid",
-        window_ns=(result.window_start_ns, result.window_end_ns),
-        result=result.metrics,
-        notes=_notes(result),
-    )
-    return result
-
-
-def _notes(result: LevelResult) -> list[str]:
-    """The conditions under which a level was measured, in words: what made it invalid comes first."""
-    notes = list(result.reasons)
-    notes.append(
-        f"window closed by {result.stopped_by}, {result.clock} clock, tokens counted from {result.token_counts}"
-    )
-    if result.relative_half_width is not None:
-        notes.append(f"95 % interval ±{result.relative_half_width:.1%}")
-    connections = result.connections
-    notes.append(f"connections: {connections.opened} opened, {connections.reused} reused, {connections.resent} resent")
-    notes += [f"{count} x {text}" for text, count in result.error_texts.items()]
-    return notes
-
-
-def _judge(bench: Bench, number: int, measurement: _Measurement) -> TrialResult:
-    measured: list[Metrics | None] = [result.metrics if result.valid else None for result in measurement.results]
-    score = score_levels(bench.objective, measured)
+def _worth(bench: Bench, number: int, measurement: Measurement) -> TrialResult:
+    levels = tuple(result.metrics if result.valid else None for result in measurement.results)
+    score = score_levels(bench.objective, levels)
     if score.value is None:
         failure = Failure("invalid", _why_nothing(measurement.results), infeasible=False)
-        return TrialResult(number, "failed", failure=failure)
-    return TrialResult(number, "pruned" if measurement.left_early else "complete", score=score)
+        return TrialResult(number, "failed", failure=failure, levels=levels)
+    state: TrialState = "pruned" if measurement.left_early else "complete"
+    return TrialResult(number, state, score=score, levels=levels)
 
 
 def _why_nothing(results: list[LevelResult]) -> str:

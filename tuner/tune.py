@@ -3,87 +3,34 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sessions.reader import SessionReader
-from sessions.records import FINISHED_STATES, PROOF
-from tuner.proving import Proof
+from sessions.records import PROOF
+from tuner.budget import Budget, budget_facts
+from tuner.errors import BadPlan
+from tuner.explaining import explain
+from tuner.proof_rounds import prove
+from tuner.rescoring import objectives_facts, past_trials, rescore, result_of
 from tuner.search.exchange import BASELINE, Result
-from tuner.search.known import checkpoint_of, simulated_hardware, workload_shape
-from tuner.search.search import Search
-from tuner.search.space import build_space
-from tuner.search.study import Outcome, StudySearch
-from tuner.trial import run_trial
+from tuner.searching import knob_facts, open_search, purpose_of
+from tuner.steering import with_objective, with_range
+from tuner.trial import Order, run_trial
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping
 
-    from engines.base import Engine, Value
-    from sessions.records import Params, Trial
+    from tuner.bench import Bench
     from tuner.plan import Plan
-    from tuner.search.objective import Objective
-    from tuner.search.problem import Hardware
-    from tuner.search.search import Proposal
-    from tuner.search.space import Space
-    from tuner.trial import Bench, TrialResult
+    from tuner.search.exchange import Proposal
+    from tuner.search.study import StudySearch
+    from tuner.trial import TrialResult
 
+    Answer = tuple[str, str]
 
 STOPPED = "stopped by the operator"
-
-
-def space_of(plan: Plan, engine: Engine) -> Space:
-    """The search space of a plan.
-
-    Raises:
-        BadPlan: If the plan and the engine do not fit together.
-    """
-    return build_space(engine.knobs(plan.engine.version), plan.knobs, plan.baseline)
-
-
-def open_search(
-    path: Path, plan: Plan, engine: Engine, objective: Objective, hardware: Hardware | None = None
-) -> StudySearch:
-    """The search of a session, begun or gone on with: what earlier workers finished is known to it.
-
-    Args:
-        path: The session.
-        plan: What is to be tuned.
-        engine: The server's family.
-        objective: What counts as better.
-        hardware: The GPUs; None: those of the simulated engine when the plan's arguments name them, else nothing is assumed.
-
-    Raises:
-        BadPlan: If the plan and the engine do not fit together.
-    """
-    starting_points = _starting_points(plan, engine, space_of(plan, engine))
-    search = StudySearch(
-        path,
-        lambda storage: Search(
-            engine.knobs(plan.engine.version),
-            objective,
-            hardware=hardware or simulated_hardware(plan.engine.arguments),
-            model=checkpoint_of(plan.engine.model),
-            workload=workload_shape(plan),
-            wanted=plan.knobs,
-            baseline=plan.baseline,
-            conflicts=engine.conflicts,
-            starting_points=starting_points,
-            sampler=plan.search.sampler,
-            seed=plan.search.seed,
-            storage=storage,
-        ),
-    )
-    with SessionReader(path) as reader:
-        search.recover({trial.number: _outcome(trial, objective) for trial in reader.trials() if _over(trial)})
-    return search
-
-
-def _starting_points(plan: Plan, engine: Engine, space: Space) -> list[Params]:
-    """The engine's advice with the most GPUs the plan allows, then with the baseline's."""
-    advice = engine.starting_points(plan.load_hint())
-    largest = space.largest()
-    return [{**point, **largest} for point in advice] + ([dict(advice[0])] if advice and largest else [])
+SCORED_FOR = "scored_for"
+"""Key in the session's meta: what its trials were scored for. Another purpose than the plan's means that a kill came between."""
 
 
 class TuneJob:
@@ -93,23 +40,22 @@ class TuneJob:
         best: Number and score of the best trial so far that meets every SLO, or None.
     """
 
-    def __init__(self, bench: Bench, search: StudySearch, finished: tuple[Trial, ...], spent_s: float) -> None:
-        """Prepare.
+    def __init__(self, bench: Bench) -> None:
+        """Open the search of the session, with everything that earlier workers finished.
 
-        Args:
-            bench: What every trial shares.
-            search: Where configurations come from.
-            finished: Trials of earlier workers of this session.
-            spent_s: Seconds those workers have used of the budget.
+        Raises:
+            BadPlan: If the plan and the engine do not fit together.
         """
         self._bench = bench
-        self._search = search
-        self._begun_s = time.monotonic() - spent_s
-        self._done = sum(_over(trial) and trial.kind != PROOF for trial in finished)
         self.best: tuple[int, float] | None = None
-        for trial in finished:
-            if trial.score is not None and trial.feasible and trial.kind != PROOF:
-                self._consider(trial.number, trial.score, announce=False)
+        self._wants_proof = False
+        with SessionReader(bench.recorder.path) as reader:
+            meta, trials = reader.meta(), reader.trials()
+        if meta.get(SCORED_FOR, purpose_of(bench.plan)) != purpose_of(bench.plan):
+            self._rescore()
+        self._search = open_search(bench.recorder.path, bench.plan, bench.engine)
+        self._budget = Budget.of(bench.plan, bench.gpus_of, trials)
+        self._find_best(announce=False)
 
     async def run(self) -> str:
         """Do the work.
@@ -117,112 +63,178 @@ class TuneJob:
         Returns:
             Why it ended, in words.
         """
-        search_plan, control = self._bench.plan.search, self._bench.control
+        control = self._bench.control
         reason = await self._search_on()
-        if not control.stop.is_set() and search_plan.proof_rounds:
-            await self._prove()
+        if not control.stop.is_set() and self._bench.plan.search.proof_rounds:
+            await prove(self._bench, self._search, self.best)
         return STOPPED if control.stop.is_set() else reason
 
-    async def _search_on(self) -> str:
-        """Run trials until the budget is spent; returns why no more are run, in words."""
-        search_plan, control = self._bench.plan.search, self._bench.control
-        while True:
-            await control.gate()
-            if control.stop.is_set():
-                return STOPPED
-            if self._done >= search_plan.trials:
-                return f"all {search_plan.trials} trials are done"
-            if search_plan.time_s is not None and time.monotonic() - self._begun_s >= search_plan.time_s:
-                return f"the time budget of {search_plan.time_s:g} s is spent"
-            proposal = self._search.ask()
-            if proposal is None:
-                return "nothing new is left to try"
-            await self._run(proposal, search_plan.trials)
-
-    async def _prove(self) -> None:
-        """Run baseline and winner again in turn until their difference is outside the noise, or the rounds are spent."""
-        with SessionReader(self._bench.recorder.path) as reader:
-            trials = reader.trials()
-        proof = Proof.of(trials, self._winner())
-        if proof is None:
-            return
-        rounds, control = self._bench.plan.search.proof_rounds, self._bench.control
-        while not proof.over(rounds, self._bench.objective.direction):
-            await control.gate()
-            if control.stop.is_set():
-                return
-            name, params = proof.next()
-            self._bench.recorder.set_worker("running", f"proof, round {proof.rounds + 1} of {rounds}: {name}")
-            result = await run_trial(self._bench, PROOF, params, lambda _: None)
-            if result.state == "interrupted":
-                return
-            proof.tell(name, result.score)
-        told = proof.verdict(self._bench.objective.direction)
-        self._bench.recorder.set_meta({"verdict": told})
-        self._bench.recorder.event("verdict", str(told["text"]), trial=proof.finalist.number, data=told)
-
-    def _winner(self) -> int | None:
-        """The trial whose configuration the search recommends: what is best by all measurements, and not the luckiest of them."""
-        recommended = self._search.best_trial()
-        return recommended if recommended is not None or self.best is None else self.best[0]
-
-    def enqueue(self, params: Mapping[str, Value]) -> str | None:
-        """Put a configuration next; returns why it is refused, or None."""
-        return self._search.enqueue(params)
+    def obey(self, kind: str, args: Mapping[str, Any]) -> Answer | None:
+        """Do what an operator asks of a search; returns `done` or `refused` and a reply, None for a command of another kind."""
+        commands: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+            "enqueue": self._enqueue,
+            "dequeue": self._dequeue,
+            "range": self._change_range,
+            "objective": self._change_objective,
+            "prove": self._prove_now,
+        }
+        if kind not in commands:
+            return None
+        try:
+            return "done", commands[kind](args)
+        except BadPlan as error:
+            return "refused", str(error)
 
     def close(self) -> None:
         """Let go of the study."""
         self._search.close()
 
-    async def _run(self, proposal: Proposal, trials: int) -> None:
-        self._bench.recorder.set_worker("running", f"trial {self._done + 1} of {trials}: {proposal.kind}")
-        result = await run_trial(
-            self._bench,
-            proposal.kind,
-            proposal.params,
-            lambda number: self._search.link(proposal, number),
-            guess=proposal.expected_level,
-            incumbent=None if self.best is None or proposal.kind == BASELINE else self.best[1],
-        )
+    async def _search_on(self) -> str:
+        """Run trials until the budget is spent; returns why no more are run, in words."""
+        control = self._bench.control
+        while True:
+            await control.gate()
+            if control.stop.is_set():
+                return STOPPED
+            if self._wants_proof:
+                self._wants_proof = False
+                await prove(self._bench, self._search, self.best)
+                continue
+            if (over := self._budget.over()) is not None:
+                return over
+            proposal = self._search.ask()
+            if proposal is None:
+                return "nothing new is left to try"
+            await self._run(proposal)
+
+    async def _run(self, proposal: Proposal) -> None:
+        """Run a proposal; a start that failed for no reason of its configuration is tried again."""
+        plan, search = self._bench.plan, self._search
+        for attempt in range(plan.search.retries + 1):
+            again = f", try {attempt + 1}" if attempt else ""
+            text = f"trial {self._budget.done + 1} of {plan.search.trials}: {proposal.kind}{again}"
+            self._bench.recorder.set_worker("running", text)
+            begun_s = time.monotonic()
+            result = await run_trial(self._bench, self._order(proposal), lambda number: self._link(search, proposal, number))
+            self._budget.spend(proposal.params, time.monotonic() - begun_s)
+            if result.state != "failed" or self._bench.control.stop.is_set():
+                break
         if result.state == "interrupted":
             return  # stays open in the study: a resumed search runs it again
-        self._done += 1
-        self._tell(proposal, result)
+        self._budget.done += 1
+        self._tell(search, proposal, result)
+        self._find_best(announce=proposal.kind != BASELINE)
+        self._explain()
 
-    def _tell(self, proposal: Proposal, result: TrialResult) -> None:
+    def _link(self, search: StudySearch, proposal: Proposal, number: int) -> None:
+        """Remember which trial runs a proposal; a search made anew meanwhile does not know the proposal."""
+        if search is self._search:
+            search.link(proposal, number)
+
+    def _order(self, proposal: Proposal) -> Order:
+        incumbent = None if self.best is None or proposal.kind == BASELINE else self.best[1]
+        chooser = self._bench.plan.load.chooser(proposal.expected_level)
+        return Order(proposal.kind, proposal.params, chooser, incumbent)
+
+    def _tell(self, search: StudySearch, proposal: Proposal, result: TrialResult) -> None:
+        """Tell the search; one that was made anew meanwhile, for another objective, takes the trial as the session has it."""
+        if search is not self._search:
+            self._adopt(result.number)
+            return
         if result.score is not None:
-            self._search.tell(proposal, Result(result.score.value, result.score.violation))
-            if result.score.feasible and result.score.value is not None:
-                self._consider(result.number, result.score.value, announce=proposal.kind != BASELINE)
+            search.tell(proposal, result_of(self._bench.objectives, result.levels))
             return
         failure = result.failure
-        self._search.tell_failure(
-            proposal,
-            failure.accuses if failure else (),
-            failure.text if failure else result.state,
-            infeasible=result.state == "infeasible",
-        )
+        reason, accused = (failure.text, failure.accuses) if failure else (result.state, ())
+        search.tell(proposal, Result.failed(reason, accused, infeasible=result.state == "infeasible"))
 
-    def _consider(self, number: int, value: float, *, announce: bool) -> None:
-        if self.best is not None and not self._bench.objective.better(value, self.best[1]):
-            return
-        self.best = (number, value)
-        if announce:
-            text = f"trial {number} is the best so far: {value:.4g} {self._bench.objective.metric}"
+    def _adopt(self, number: int) -> None:
+        self._rescore()
+        with SessionReader(self._bench.recorder.path) as reader:
+            past = [each for each in past_trials(reader, self._bench.objectives) if each.number == number]
+        for each in past:
+            self._search.adopt(each)
+
+    def _find_best(self, *, announce: bool) -> None:
+        """Look over the session for the best trial that meets every SLO and lies within the ranges."""
+        objective = self._bench.objective
+        before, self.best = self.best, None
+        with SessionReader(self._bench.recorder.path) as reader:
+            trials = reader.trials()
+        for trial in trials:
+            if trial.score is None or not trial.feasible or trial.kind == PROOF:
+                continue
+            if trial.kind != BASELINE and not self._search.covers(trial.params):
+                continue
+            if self.best is None or objective.better(trial.score, self.best[1]):
+                self.best = (trial.number, trial.score)
+        if announce and self.best is not None and self.best != before:
+            number, value = self.best
+            text = f"trial {number} is the best so far: {value:.4g} {objective.metric}"
             self._bench.recorder.event("best", text, trial=number, data={"score": value})
 
+    def _explain(self) -> None:
+        explain(self._bench, self._search, self._budget)
 
-def _over(trial: Trial) -> bool:
-    return trial.state in FINISHED_STATES
+    def _enqueue(self, args: Mapping[str, Any]) -> str:
+        params = args.get("params")
+        if not isinstance(params, dict):
+            raise BadPlan("a configuration is needed: knob names and values")
+        if (reason := self._search.enqueue(params)) is not None:
+            raise BadPlan(reason)
+        self._explain()
+        return "queued"
+
+    def _dequeue(self, args: Mapping[str, Any]) -> str:
+        place = args.get("place")
+        if isinstance(place, bool) or not isinstance(place, int):
+            raise BadPlan("a place in the queue is needed, counted from 0")
+        if (reason := self._search.dequeue(place)) is not None:
+            raise BadPlan(reason)
+        self._explain()
+        return f"place {place} is taken out of the queue"
+
+    def _change_range(self, args: Mapping[str, Any]) -> str:
+        self._change(with_range(self._bench.plan, self._bench.engine, args))
+        return f"{args['knob']}: {_domain_words(args['domain'])}; the search goes on from what was measured"
+
+    def _change_objective(self, args: Mapping[str, Any]) -> str:
+        self._change(with_objective(self._bench.plan, args))
+        labels = "; ".join(each.label for each in self._bench.objectives)
+        return f"{labels}: all trials are scored anew"
+
+    def _prove_now(self, _: Mapping[str, Any]) -> str:
+        if self.best is None:
+            raise BadPlan("nothing to prove yet: no trial meets every SLO")
+        self._wants_proof = True
+        return "the proof begins after the running trial"
+
+    def _change(self, plan: Plan) -> None:
+        """Go on under another plan: everything measured is scored under it, and the search is made anew from that."""
+        bench, queued = self._bench, self._search.queue()
+        if purpose_of(plan) == purpose_of(bench.plan):
+            return
+        self._search.close()
+        bench.recorder.set_meta({"plan": plan.model_dump(mode="json"), "knobs": knob_facts(plan, bench.engine)})
+        bench.plan, bench.objectives, self._budget.plan = plan, plan.to_objectives(), plan
+        self._rescore()
+        self._search = open_search(bench.recorder.path, plan, bench.engine)
+        for each in queued:
+            self._search.enqueue(each.params)
+        self._find_best(announce=False)
+        self._explain()
+
+    def _rescore(self) -> None:
+        bench = self._bench
+        bench.recorder.flush()
+        with SessionReader(bench.recorder.path) as reader:
+            found = rescore(reader, bench.objectives, bench.plan.price.gpu_hour)
+        facts = {**objectives_facts(bench.objectives), SCORED_FOR: purpose_of(bench.plan)}
+        facts["budget"] = budget_facts(bench.plan)
+        bench.recorder.rescore(found.scores, found.levels, facts)
 
 
-def _outcome(trial: Trial, objective: Objective) -> Outcome:
-    failure = trial.failure
-    return Outcome(
-        params=trial.params,
-        value=trial.score,
-        violation=objective.violation(trial.result) if trial.score is not None else 1.0,
-        infeasible=trial.state == "infeasible",
-        accused=failure.accuses if failure else (),
-        reason=failure.text if failure else "",
-    )
+def _domain_words(domain: object) -> str:
+    if isinstance(domain, dict):
+        return f"{domain.get('low'):g} to {domain.get('high'):g}"
+    return ", ".join(str(each) for each in domain) if isinstance(domain, list) else f"held at {domain}"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engines.launch.attach import AttachedServer
 from tuner.sampling import EngineSampler
-from tuner.trial import run_trial
+from tuner.trial import Order, every_level, run_trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from engines.base import Value
-    from tuner.trial import Bench
+    from tuner.bench import Bench
 
 REACH_TIMEOUT_S = 10.0
-UNCHANGEABLE = "this session does not change the server's settings"
+CHANGING = ("enqueue", "dequeue", "range", "objective", "prove")
+UNCHANGEABLE = "this session searches nothing: it leaves the server's settings as they are"
 
 
 class WatchJob:
@@ -44,9 +44,9 @@ class WatchJob:
             await sampler.close()
         return "stopped by the operator"
 
-    def enqueue(self, params: Mapping[str, Value]) -> str | None:
-        """Refused."""
-        return UNCHANGEABLE
+    def obey(self, kind: str, args: Mapping[str, Any]) -> tuple[str, str] | None:
+        """What would change a server is refused; other commands are not ours."""
+        return ("refused", UNCHANGEABLE) if kind in CHANGING else None
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -68,14 +68,14 @@ class BenchJob:
         server = AttachedServer(bench.plan.engine.url, bench.engine.health_path)
         await server.wait_ready(bench.http, REACH_TIMEOUT_S)
         bench.recorder.set_worker("running", f"measuring {server.url}")
-        result = await run_trial(bench, "bench", {}, lambda _: None)
+        result = await run_trial(bench, Order("bench", {}, every_level(bench.plan.load.levels)))
         if result.failure is not None:
             return f"no result: {result.failure.text}"
         return "stopped by the operator" if result.state == "interrupted" else "all levels are measured"
 
-    def enqueue(self, params: Mapping[str, Value]) -> str | None:
-        """Refused."""
-        return UNCHANGEABLE
+    def obey(self, kind: str, args: Mapping[str, Any]) -> tuple[str, str] | None:
+        """What would change a server is refused; other commands are not ours."""
+        return ("refused", UNCHANGEABLE) if kind in CHANGING else None
 
     def close(self) -> None:
         """Nothing to let go of."""

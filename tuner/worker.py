@@ -16,7 +16,7 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from optuna.exceptions import StorageInternalError
@@ -30,21 +30,20 @@ from sessions.reader import SessionReader
 from sessions.recorder import Recorder
 from tuner.control import Control
 from tuner.environment import restore
+from tuner.bench import Bench
 from tuner.errors import TunerError
 from tuner.load.errors import LoadError
 from tuner.load.generator import LoadGenerator
 from tuner.plan import Plan
 from tuner.sampling import GpuSampler
 from tuner.server import Places, auth_headers
-from tuner.trial import Bench
-from tuner.tune import TuneJob, open_search
+from tuner.tune import TuneJob
 from tuner.watch import BenchJob, WatchJob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Protocol
 
-    from engines.base import Value
     from sessions.records import Command
 
     class Job(Protocol):
@@ -54,8 +53,8 @@ if TYPE_CHECKING:
             """Do it; returns why it ended, in words."""
             ...
 
-        def enqueue(self, params: Mapping[str, Value]) -> str | None:
-            """Put a configuration next; returns why it is refused, or None."""
+        def obey(self, kind: str, args: Mapping[str, Any]) -> tuple[str, str] | None:
+            """Do what an operator asks: `done` or `refused`, and a reply; None for a command that is not the job's."""
             ...
 
         def close(self) -> None:
@@ -98,13 +97,14 @@ class Worker:
                 bench = Bench(
                     plan=self._plan,
                     engine=self._engine,
-                    objective=self._plan.objective.to_objective(),
+                    objectives=self._plan.to_objectives(),
                     recorder=self._recorder,
                     control=self._control,
                     http=http,
                     load=load,
                     places=places,
                     on_ready=lambda: self._open_gpus(places),
+                    watched_gpus=lambda: self._gpus.count if self._gpus else 0,
                 )
                 await self._open_gpus(places, first=True)
                 self._job = self._make_job(bench)
@@ -133,11 +133,7 @@ class Worker:
             return WatchJob(bench)
         if self._plan.kind == "bench":
             return BenchJob(bench)
-        search = open_search(self._recorder.path, self._plan, self._engine, bench.objective)
-        with SessionReader(self._recorder.path) as reader:
-            trials = reader.trials()
-        spent_ns = sum((trial.end_ns or trial.start_ns) - trial.start_ns for trial in trials)
-        return TuneJob(bench, search, trials, spent_ns / 1e9)
+        return TuneJob(bench)
 
     async def _open_gpus(self, places: Places, *, first: bool = False) -> None:
         """Begin to sample GPUs, now or, when they live in a server that has yet to start, once it is ready."""
@@ -179,16 +175,9 @@ class Worker:
                 text = str(command.args.get("text", ""))
                 self._recorder.event("mark", text)
                 return "done", text
-            case "enqueue":
-                return self._enqueue(command.args.get("params"))
             case _:
-                return "refused", "this worker does not know that command"
-
-    def _enqueue(self, params: object) -> tuple[str, str]:
-        if not isinstance(params, dict) or self._job is None:
-            return "refused", "a configuration is needed: knob names and values"
-        reason = self._job.enqueue(params)
-        return ("refused", reason) if reason else ("done", "queued")
+                answer = None if self._job is None else self._job.obey(command.kind, command.args)
+                return answer or ("refused", "this worker does not know that command")
 
 
 def work(path: Path) -> int:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.search.levels import HighestLevel, LevelChooser, ListedLevels, Measured, best_possible
+from tuner.search.levels import DecidingLevels, HighestLevel, LevelChooser, ListedLevels, Measured
 
 
 def walk(chooser: LevelChooser, measure: Callable[[float], Measured]) -> list[Measured]:
@@ -61,22 +59,18 @@ def test_the_number_of_levels_is_bounded() -> None:
     assert len(walk(HighestLevel(1, 100_000, resolution=0.001, most=4), limit_at(777))) == 4
 
 
-@given(st.floats(2, 500), st.lists(st.integers(1, 256), min_size=1, max_size=4, unique=True))
-def test_the_bound_is_never_below_what_can_be_reached(saturation: float, values: list[int]) -> None:
-    def throughput(value: float) -> float:
-        return value / (1 + value / saturation)
+def test_a_least_throughput_that_is_not_reached_asks_for_more_load() -> None:
+    def measure(value: float) -> Measured:
+        return Measured(value, value, 0.5 if value < 20 else 0.0, too_light=value < 20)
 
-    measured = [Measured(value, throughput(value), 0.0) for value in values]
-
-    assert best_possible(measured, 256) >= max(throughput(value) for value in range(1, 257))
+    assert [each.value for each in walk(ListedLevels((8, 16, 32)), measure)] == [8, 16, 32]
+    assert max(each.value for each in walk(HighestLevel(1, 64), measure)) == 64
 
 
-def test_nothing_is_ruled_out_before_anything_is_known() -> None:
-    assert best_possible([], 64) == math.inf
-    assert best_possible([Measured(8, None, 1.0)], 64) == math.inf
+def test_a_repeated_run_measures_the_deciding_level_and_lighter_ones_only_while_it_breaks_a_limit() -> None:
+    def lighter(value: float) -> float | None:
+        return value / 2 if value > 8 else None
 
-
-def test_a_broken_level_caps_what_is_possible() -> None:
-    bound = best_possible([Measured(8, 80.0, 0.0), Measured(16, 120.0, 0.4)], 256, margin=0)
-
-    assert bound == pytest.approx(160)
+    assert [each.value for each in walk(DecidingLevels(32, lighter), limit_at(100))] == [32]
+    assert [each.value for each in walk(DecidingLevels(32, lighter), limit_at(20))] == [32, 16]
+    assert [each.value for each in walk(DecidingLevels(64, lighter), limit_at(1))] == [64, 32, 16]

@@ -1,7 +1,6 @@
 """Which levels of load a trial is measured at: a list, or the search for the highest load that meets the SLOs.
 
-The search bisects on a logarithmic scale. Both forms leave a trial as soon as it cannot win: in a closed loop the throughput
-never grows faster than the number of concurrent requests, so what was measured at one level bounds every heavier one.
+The search bisects on a logarithmic scale. Whether a further level is worth measuring is told by `bounds.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +21,25 @@ class Measured:
         value: Concurrency or rate.
         score: The objective there; None when the level was invalid.
         violation: How far the worst-broken SLO is from its limit; 0 when all are met.
+        too_light: Whether that SLO is one that a heavier load helps to meet, such as a least throughput.
+        uncertainty: Half-width of the 95 % interval of the objective as a share of it; None where it is not known.
     """
 
     value: float
     score: float | None
     violation: float
+    too_light: bool = False
+    uncertainty: float | None = None
+
+    @property
+    def met(self) -> bool:
+        """Whether the level counts: it has a result within every SLO."""
+        return self.score is not None and self.violation == 0
+
+    @property
+    def too_heavy(self) -> bool:
+        """Whether a heavier level would only be worse."""
+        return self.violation > 0 and not self.too_light
 
 
 class LevelChooser(Protocol):
@@ -51,7 +64,7 @@ class ListedLevels:
 
     def next(self, measured: Sequence[Measured]) -> float | None:
         """The next level of the list."""
-        if self.stop_when_broken and measured and measured[-1].score is not None and measured[-1].violation > 0:
+        if self.stop_when_broken and measured and measured[-1].score is not None and measured[-1].too_heavy:
             return None
         return self.values[len(measured)] if len(measured) < len(self.values) else None
 
@@ -80,8 +93,8 @@ class HighestLevel:
         """The next level, between the heaviest that met the SLOs and the lightest that broke one."""
         if len(measured) >= self.most:
             return None
-        met = max((each.value for each in measured if each.score is not None and each.violation == 0), default=None)
-        broken = min((each.value for each in measured if each.score is None or each.violation > 0), default=None)
+        met = max((each.value for each in measured if each.score is not None and not each.too_heavy), default=None)
+        broken = min((each.value for each in measured if each.score is None or each.too_heavy), default=None)
         if met is None and broken is None:
             first = self.guess if self.guess is not None else math.sqrt(self.low * self.high)
             return self._rounded(min(max(first, self.low), self.high))
@@ -107,23 +120,24 @@ class HighestLevel:
         return float(max(1, round(value))) if self.whole else value
 
 
-def best_possible(measured: Sequence[Measured], heaviest: float, margin: float = 0.03) -> float:
-    """The most throughput a configuration can still reach in a closed loop, from what was measured of it.
+@dataclass(frozen=True, slots=True)
+class DecidingLevels:
+    """The level that decided, and lighter ones while it breaks an SLO: for a run that is to be repeated, not explored.
 
-    Args:
-        measured: Its levels so far.
-        heaviest: The heaviest load that will be tried.
-        margin: Share added for the noise of a measurement.
-
-    Returns:
-        An upper bound of the throughput at any load up to the heaviest (or to the lightest that broke an SLO); infinite when
-        nothing is known.
+    Attributes:
+        value: The level at which the configuration was best.
+        lighter: The next lighter level of one, or None.
+        most: Levels measured at most.
     """
-    met = [each for each in measured if each.score is not None and each.violation == 0]
-    if not met:
-        return math.inf
-    broken = min((each.value for each in measured if each.violation > 0), default=heaviest)
-    ceiling = min(heaviest, broken)
-    # Throughput over concurrency never rises with the concurrency.
-    bound = min(each.score * max(ceiling / each.value, 1.0) for each in met if each.score is not None)
-    return max(bound, max(each.score for each in met if each.score is not None)) * (1 + margin)
+
+    value: float
+    lighter: Callable[[float], float | None]
+    most: int = 3
+
+    def next(self, measured: Sequence[Measured]) -> float | None:
+        """The deciding level first; nothing more once a level counts."""
+        if not measured:
+            return self.value
+        if measured[-1].met or len(measured) >= self.most:
+            return None
+        return self.lighter(measured[-1].value)

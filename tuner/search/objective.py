@@ -65,6 +65,11 @@ class Objective:
         """
         return max((slo_violation(slo, result) for slo in self.slos), default=0.0)
 
+    def worst_broken(self, result: Metrics) -> Slo | None:
+        """The SLO that is broken most, or None."""
+        worst = max(self.slos, key=lambda slo: slo_violation(slo, result), default=None)
+        return worst if worst is not None and slo_violation(worst, result) > 0 else None
+
 
 def slo_violation(slo: Slo, result: Metrics) -> float:
     """By which share of its limit an SLO is broken; 0 when it is met."""

@@ -183,14 +183,24 @@ def _known(name: str, by_name: Mapping[str, Knob], where: str) -> None:
     raise BadPlan(f"{where}.{name}: this engine has no such knob{hint}")
 
 
-def _own_distribution(knob: Knob) -> BaseDistribution:
+def own_domain(knob: Knob) -> KnobRange | tuple[KnobValue, ...]:
+    """The whole domain of a knob, as a plan writes it.
+
+    Raises:
+        BadPlan: If the knob is a number without bounds.
+    """
     if knob.kind == "bool":
-        return CategoricalDistribution((False, True))
+        return (False, True)
     if knob.choices:
-        return CategoricalDistribution(knob.choices)
+        return tuple(knob.choices)
     if knob.low is None or knob.high is None:
         raise BadPlan(f"knobs.{knob.name}: has no range of its own; give it one in the plan")
-    return _range(knob, KnobRange(low=knob.low, high=knob.high, log=knob.log))
+    return KnobRange(low=knob.low, high=knob.high, log=knob.log)
+
+
+def _own_distribution(knob: Knob) -> BaseDistribution:
+    own = own_domain(knob)
+    return _range(knob, own) if isinstance(own, KnobRange) else CategoricalDistribution(own)
 
 
 def _range(knob: Knob, wish: KnobRange) -> BaseDistribution:

@@ -1,4 +1,8 @@
-"""The search kept in the session: one Optuna study inside the file, from the first moment, so that a killed worker is resumed."""
+"""The search kept in the session: one Optuna study inside the file, from the first moment, so that a killed worker is resumed.
+
+The session's trials are the truth; the study is made from them. When ranges or objective change, or when the study lacks what the
+session has, it is filled again from there.
+"""
 
 from __future__ import annotations
 
@@ -6,65 +10,79 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from tuner.search.exchange import BASELINE, Result
+from tuner.search.exchange import BASELINE, ENQUEUED, Result
+from tuner.search.search import STUDY_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
 
     from engines.base import Value
     from sessions.records import Params
     from tuner.search.exchange import Proposal, Recommendation
     from tuner.search.search import Search
 
-__all__ = ["BASELINE", "Outcome", "StudySearch"]
+__all__ = ["BASELINE", "Past", "Queued", "StudySearch"]
 
 _NUMBER: Final = "trial"
+_PURPOSE: Final = "purpose"
+_TIMEOUT_S: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a trial that is over.
+class Past:
+    """A trial of the session that is over.
 
     Attributes:
+        number: Its number in the session.
+        kind: Its kind there.
         params: Its configuration.
-        value: Its score, or None.
-        violation: How far its worst-broken SLO is from the limit.
-        infeasible: Whether it did not work because of its configuration.
-        accused: Knobs that are to blame.
-        reason: Why it gave no result, in words.
+        result: What it reached under the objective in force; None when it teaches nothing.
+    """
+
+    number: int
+    kind: str
+    params: Params
+    result: Result | None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A configuration that runs soon.
+
+    Attributes:
+        params: The whole configuration.
+        why: Who wants it, in words.
     """
 
     params: Params
-    value: float | None
-    violation: float
-    infeasible: bool = False
-    accused: tuple[str, ...] = ()
-    reason: str = ""
-
-    def result(self) -> Result:
-        """The same as the search wants it."""
-        return Result(self.value, self.violation, None, self.reason, self.accused, self.infeasible)
+    why: str
 
 
 class StudySearch:
     """A `Search` whose study lives in the session file; made again from the same file, it goes on where it was."""
 
-    def __init__(self, path: Path, build: Callable[[BaseStorage], Search]) -> None:
+    def __init__(self, path: Path, build: Callable[[BaseStorage, str], Search], purpose: str = "") -> None:
         """Open the study in the session file, or begin it.
 
         Args:
             path: The session.
-            build: Makes the search on a storage.
+            build: Makes the search on a storage, in a study of that name.
+            purpose: What the study is for: its ranges and objective. Another purpose has a study of its own.
         """
         logging.getLogger("alembic").setLevel(logging.ERROR)
-        self._storage = RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs={"connect_args": {"timeout": 30}})
-        self._search = build(self._storage)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        options = {"connect_args": {"timeout": _TIMEOUT_S}}
+        self._storage = RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs=options)
+        self._search = build(self._storage, _study_name(self._storage, purpose))
+        self._search.study.set_user_attr(_PURPOSE, purpose)
         self._unfinished: list[Proposal] = []
 
     def close(self) -> None:
@@ -76,35 +94,19 @@ class StudySearch:
         """The next configuration to try; what a killed worker left unfinished comes first. None when nothing new is left."""
         return self._unfinished.pop(0) if self._unfinished else self._search.ask()
 
+    @property
+    def search(self) -> Search:
+        """The search itself."""
+        return self._search
+
     def link(self, proposal: Proposal, number: int) -> None:
         """Remember which trial of the session runs a proposal."""
         self._search.trial(proposal.id).set_user_attr(_NUMBER, number)
 
     def tell(self, proposal: Proposal, result: Result) -> None:
-        """Tell what a proposal reached (`Result.of_levels`, or of its score) and what the quality gate said of it."""
-        self._search.tell(proposal, result)
-
-    def learn(self, params: Mapping[str, Value], result: Result, kind: str, number: int) -> None:
-        """Take in a trial of this session that this study does not know: measured under another objective or other ranges.
-
-        Args:
-            params: Its configuration.
-            result: What became of it, under the objective of this search.
-            kind: Kind of its proposal.
-            number: Its number in the session.
-        """
-        self._search.learn(params, result, kind, {_NUMBER: number})
-
-    def tell_failure(self, proposal: Proposal, accused: tuple[str, ...], reason: str, *, infeasible: bool) -> None:
-        """Tell that a proposal gave no result.
-
-        Args:
-            proposal: Which one.
-            accused: Knobs that are to blame.
-            reason: Why, in words.
-            infeasible: Whether the configuration is to blame; if not, it teaches nothing and may be proposed again.
-        """
-        self._search.tell(proposal, Result.failed(reason, accused, infeasible=infeasible))
+        """Tell what a proposal reached; one that has been told already is left as it is."""
+        if not self._search.study.get_trials(deepcopy=False)[proposal.id].state.is_finished():
+            self._search.tell(proposal, result)
 
     def best(self) -> Recommendation | None:
         """The configuration to use, all measurements considered."""
@@ -115,15 +117,6 @@ class StudySearch:
         best = self._search.best()
         return None if best is None or best.id is None else self._number_of(best.id)
 
-    def front(self) -> list[tuple[int, tuple[float, ...]]]:
-        """What nothing measured beats in every objective: number of the trial in the session, and a value of each objective."""
-        found = [(self._number_of(point.id), point.values) for point in self._search.front()]
-        return [(number, values) for number, values in found if number is not None]
-
-    def _number_of(self, identity: int) -> int | None:
-        number = self._search.study.get_trials(deepcopy=False)[identity].user_attrs.get(_NUMBER)
-        return None if number is None else int(number)
-
     def enqueue(self, params: Mapping[str, Value]) -> str | None:
         """Put a configuration next in the queue.
 
@@ -132,19 +125,87 @@ class StudySearch:
         """
         return self._search.enqueue(params)
 
-    def recover(self, finished: Mapping[int, Outcome]) -> None:
-        """Put right what a killed worker left: proposals begun and never told are told, or tried again.
+    def covers(self, params: Mapping[str, Value]) -> bool:
+        """Whether a configuration lies within the ranges that are searched."""
+        space = self._search.space
+        held = all(params.get(name) == value for name, value in space.fixed.items())
+        return held and space.searched_part(params) is not None
+
+    def queue(self) -> list[Queued]:
+        """What was enqueued by hand, in order of running."""
+        space = self._search.space
+        return [Queued(space.complete(_wanted(trial)), "enqueued by hand") for trial in self._waiting()]
+
+    def dequeue(self, place: int) -> str | None:
+        """Take a configuration out of the queue.
 
         Args:
-            finished: What became of the trials of the session that are over, by number.
+            place: Its place in `queue`, from 0.
+
+        Returns:
+            Why it is refused, or None.
         """
-        for trial in self._search.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        waiting = self._waiting()
+        if not 0 <= place < len(waiting):
+            return f"the queue has {len(waiting)} configurations: there is no place {place}"
+        self._storage.set_trial_state_values(waiting[place]._trial_id, TrialState.FAIL)
+        return None
+
+    def recover(self, past: Iterable[Past]) -> None:
+        """Make the study agree with the session, whatever a killed worker left.
+
+        Proposals begun and never told are told, or tried again; trials that the study does not know are added to it.
+
+        Args:
+            past: The trials of the session that are over.
+        """
+        finished = {each.number: each for each in past}
+        known: set[int] = set()
+        for trial in self._search.study.get_trials(deepcopy=False):
+            number = trial.user_attrs.get(_NUMBER, -1)
+            known.add(number)
+            if trial.state != TrialState.RUNNING:
+                continue
             proposal = self._search.proposal_of(trial)
-            outcome = finished.get(trial.user_attrs.get(_NUMBER, -1))
-            if outcome is None:
+            if number not in finished:
                 self._unfinished.append(proposal)
             else:
-                self._search.tell(proposal, outcome.result())
-        for outcome in finished.values():
-            if outcome.infeasible:
-                self._search.learn_failure(outcome.params, outcome.accused, outcome.reason)
+                self._search.tell(proposal, finished[number].result or _UNTOLD)
+        for each in finished.values():
+            if each.number not in known:
+                self.adopt(each)
+
+    def adopt(self, past: Past) -> None:
+        """Add a trial of the session that the study did not ask for; one outside the ranges only teaches what fails."""
+        if past.result is None:
+            return
+        if past.kind == BASELINE or self.covers(past.params):
+            self._search.learn(past.params, past.result, past.kind, {_NUMBER: past.number})
+        elif past.result.value is None and past.result.infeasible:
+            self._search.learn_failure(past.params, past.result.accused, past.result.reason)
+
+    def _waiting(self) -> list[FrozenTrial]:
+        trials = self._search.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        return [trial for trial in trials if trial.user_attrs.get("kind") == ENQUEUED]
+
+    def _number_of(self, identity: int) -> int | None:
+        number = self._search.study.get_trials(deepcopy=False)[identity].user_attrs.get(_NUMBER)
+        return None if number is None else int(number)
+
+
+def _study_name(storage: BaseStorage, purpose: str) -> str:
+    """Name of the study with a purpose; a new one when there is none. Studies for earlier ranges and objectives stay."""
+    studies = optuna.get_all_study_summaries(storage=storage)
+    for study in studies:
+        if study.user_attrs.get(_PURPOSE, purpose) == purpose:
+            return study.study_name
+    return f"{STUDY_NAME}-{len(studies) + 1}" if studies else STUDY_NAME
+
+
+_UNTOLD: Final = Result.failed("it gave no result", infeasible=False)
+
+
+def _wanted(trial: FrozenTrial) -> Mapping[str, Value]:
+    """The values that a queued trial will have."""
+    wanted: Mapping[str, Value] = trial.system_attrs.get("fixed_params", {})
+    return wanted
