@@ -12,12 +12,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from engines.registry import get_engine
-from sessions.metrics import METRICS
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder, is_written
 from trtune import __version__
+from tuner.budget import budget_facts
 from tuner.environment import worker_environment
 from tuner.errors import TunerError
+from tuner.facts import objectives_facts
 from tuner.server import check_plan_engine
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def begin_session(plan: Plan, path: Path) -> None:
     """
     engine = get_engine(plan.engine.name)
     check_plan_engine(plan.engine)
-    knobs = _searched_knobs(plan, engine) if plan.kind == "tune" else []
+    knobs = _knob_facts(plan, engine) if plan.kind == "tune" else []
     Recorder.create(path, _facts(plan, engine, knobs)).close()
 
 
@@ -86,28 +87,13 @@ def _heartbeat(path: Path) -> int:
     return 0 if status is None else status.heartbeat_utc_ns
 
 
-def _searched_knobs(plan: Plan, engine: Engine) -> list[dict[str, Any]]:
-    import json
+def _knob_facts(plan: Plan, engine: Engine) -> list[dict[str, Any]]:
+    from tuner.searching import knob_facts  # Optuna takes half a second: only a tuning session pays it
 
-    from optuna.distributions import distribution_to_json  # half a second: only a tuning session pays it
-
-    from tuner.tune import space_of
-
-    space = space_of(plan, engine)
-    return [
-        {
-            "name": name,
-            "kind": "choice" if knob.kind in ("text", "list") else knob.kind,
-            "default": space.baseline.get(name, knob.default),
-            "help": knob.help,
-            **json.loads(distribution_to_json(space.distributions[name]))["attributes"],
-        }
-        for name, knob in space.knobs.items()
-    ]
+    return knob_facts(plan, engine)
 
 
 def _facts(plan: Plan, engine: Engine, knobs: list[dict[str, Any]]) -> dict[str, Any]:
-    wish = plan.objective
     simulated = "engines.simulated" in plan.engine.command
     return {
         "kind": plan.kind,
@@ -122,20 +108,10 @@ def _facts(plan: Plan, engine: Engine, knobs: list[dict[str, Any]]) -> dict[str,
             "version": plan.engine.version,
             "simulated": simulated,
         },
-        "objective": {
-            "label": wish.to_objective().label,
-            "metric": wish.metric,
-            "stat": wish.stat,
-            "direction": wish.direction,
-            "unit": METRICS[wish.metric].unit,
-            "slos": [
-                {"metric": slo.metric, "stat": slo.stat, "op": slo.op, "value": slo.value, "label": str(slo)}
-                for slo in wish.parsed_slos()
-            ],
-        },
+        **objectives_facts(plan.to_objectives()),
         "knobs": knobs,
         "workload": {"label": workload_label(plan)},
-        "budget": {"trials": plan.search.trials, "time_s": plan.search.time_s},
+        "budget": budget_facts(plan),
         "host": {
             "name": platform.node(),
             "system": platform.platform(),

@@ -1,4 +1,4 @@
-"""Whether the machine is still the one it was: clocks, power limits and heat of the GPUs, between two runs of the same configuration.
+"""Whether the machine is still the one it was: clocks, power limits and heat of the GPUs, between two runs of a configuration.
 
 The same configuration is compared with itself: one that loads the GPUs more lowers their clocks by its own doing.
 """

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from sessions.reader import SessionReader
 from sessions.records import PROOF
 from tuner.drift import changes, gpu_states
+from tuner.explaining import deciding_level
 from tuner.proving import Contestant, Proof, Run
 from tuner.search.exchange import BASELINE
 from tuner.search.levels import DecidingLevels
-from tuner.search.objective import score_levels
 from tuner.trial import Order, run_trial
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _contestants(
     return tuple(
         Contestant(name, trial.number, trial.params, level)
         for name, trial in named
-        if (level := _deciding_level(bench, reader, trial)) is not None
+        if (level := _level_of(bench, reader, trial)) is not None
     )
 
 
@@ -117,13 +117,12 @@ def _ranked(objective: Objective, trials: Sequence[Trial], search: StudySearch) 
     return [trial for trial in able if trial.params == wanted] + able
 
 
-def _deciding_level(bench: Bench, reader: SessionReader, trial: Trial) -> float | None:
+def _level_of(bench: Bench, reader: SessionReader, trial: Trial) -> float | None:
     """The load at which a trial had its score; of a baseline without any, the lightest."""
-    levels = reader.levels(trial.number)
-    place = score_levels(bench.objective, [level.result if level.state == "valid" else None for level in levels]).level
-    if place is None:
-        return min(bench.plan.load.levels) if trial.kind == BASELINE else None
-    return levels[place].value
+    level = deciding_level(reader, trial, bench.objective)
+    if level is not None:
+        return level.value
+    return min(bench.plan.load.levels) if trial.kind == BASELINE else None
 
 
 def _watch_the_machine(bench: Bench, proof: Proof) -> None:

@@ -7,7 +7,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from sessions.records import PROOF
-from tuner.search.exchange import BASELINE
 from tuner.search.proof import EARLY_CONFIDENCE, METHOD, SEVERAL, judge
 
 if TYPE_CHECKING:

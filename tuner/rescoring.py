@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from sessions.metrics import METRICS, summarise
+from sessions.metrics import summarise
 from sessions.records import FINISHED_STATES, PROOF, REFERENCE, Rescored
 from sessions.resources import Resources, energy_in, with_resources
 from tuner.search.exchange import Result
@@ -115,24 +115,3 @@ def _result(trial: Trial, levels: Sequence[Metrics | None], objectives: Sequence
         return None
     gate = False if failure.kind == QUALITY else None
     return Result(None, 1.0, gate, failure.text, failure.accuses, infeasible=True)
-
-
-def objective_facts(objective: Objective) -> dict[str, Any]:
-    """An objective as the session keeps it."""
-    return {
-        "label": objective.label,
-        "metric": objective.metric,
-        "stat": objective.stat,
-        "direction": objective.direction,
-        "unit": METRICS[objective.metric].unit,
-        "slos": [
-            {"metric": slo.metric, "stat": slo.stat, "op": slo.op, "value": slo.value, "label": str(slo)}
-            for slo in objective.slos
-        ],
-    }
-
-
-def objectives_facts(objectives: Sequence[Objective]) -> dict[str, Any]:
-    """The session's facts about its objectives: `objective` the first one, `objectives` all when there are several."""
-    several = [objective_facts(each) for each in objectives] if len(objectives) > 1 else []
-    return {"objective": objective_facts(objectives[0]), "objectives": several}

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from tuner.errors import BadPlan
-from tuner.plan import Plan
 from tuner.search.space import own_domain
 from tuner.searching import space_of
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engines.base import Engine
+    from tuner.plan import Plan
 
 _GOAL_FIELDS = ("metric", "stat", "direction")
 
@@ -48,8 +48,8 @@ def with_objective(plan: Plan, args: Mapping[str, Any]) -> Plan:
     Args:
         plan: The plan in force.
         args: `preset`; or any of `metric`, `stat`, `direction` and `slos` (texts, or tables as the session keeps them); or
-            `objectives`, a list of tables of `metric`, `stat`, `direction`. What is not named stays as it is, except that a new metric
-            takes its own usual statistic and direction.
+            `objectives`, a list of tables of `metric`, `stat`, `direction`. What is not named stays as it is, except that a new
+            metric takes its own usual statistic and direction.
 
     Raises:
         BadPlan: If that is no objective.

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 TrialState = Literal["complete", "pruned", "infeasible", "failed", "skipped", "interrupted"]
 
+UNEXPLAINED = ("exited", "died")
+"""Kinds of failures that may be chance as long as no line of the log tells why."""
+
 READ_BACK_S = 30.0
 """How long a server that is ready may take to say what is in force."""
 
@@ -42,6 +45,7 @@ class Order:
         params: The configuration.
         chooser: Chooses its levels.
         incumbent: Score of the best trial so far; a trial that cannot beat it is left early. None: measured to the end.
+        last_try: Whether a failure that shows no cause counts as the configuration's; else it may have been chance.
         gate: Asked of the running server before it is measured: why it may not win, or None. None: nothing is asked.
     """
 
@@ -49,6 +53,7 @@ class Order:
     params: Params
     chooser: LevelChooser
     incumbent: float | None = None
+    last_try: bool = True
     gate: Gate | None = None
 
 
@@ -91,20 +96,20 @@ async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None]
         server = await _start(bench, number, order.params)
         outcome = await _judge(bench, number, order, server)
     except StartFailed as error:
-        outcome = _failed(number, error.failure)
+        outcome = _failed(number, order, error.failure)
     except Broken as error:
-        outcome = _failed(number, error.failure)
+        outcome = _failed(number, order, error.failure)
     except BadConfiguration as error:
-        outcome = _failed(number, Failure("bad_config", str(error)))
+        outcome = _failed(number, order, Failure("bad_config", str(error)))
     except (MissingProgram, BadWorkload):
         # No other configuration would fare better.
         bench.recorder.end_trial(number, "failed")
         raise
     except (EngineError, LoadError) as error:
-        outcome = _failed(number, Failure("failed", str(error), infeasible=False))
+        outcome = _failed(number, order, Failure("failed", str(error), infeasible=False))
     except TimeoutError:
         text = f"the server was ready and then did not answer for {READ_BACK_S:g} s"
-        outcome = _failed(number, Failure("hung", text))
+        outcome = _failed(number, order, Failure("hung", text))
     finally:
         if server is not None:
             bench.recorder.start_phase(number, "stop")
@@ -145,7 +150,7 @@ async def _judge(bench: Bench, number: int, order: Order, server: RunningServer)
         return TrialResult(number, "skipped")
     info = await asyncio.wait_for(_read_back(bench, number, server), READ_BACK_S)
     if order.gate is not None and (refusal := await order.gate(number, server, info)) is not None:
-        return _failed(number, refusal)
+        return _failed(number, order, refusal)
     chooser, incumbent = order.chooser, order.incumbent
     measurement = await measure_levels(bench, number, order.params, server, info, chooser, incumbent)
     return _worth(bench, number, measurement)
@@ -185,8 +190,10 @@ def _why_nothing(results: list[LevelResult]) -> str:
     return f"{reason}: {told}" if told else reason
 
 
-def _failed(number: int, failure: Failure) -> TrialResult:
-    return TrialResult(number, "infeasible" if failure.infeasible else "failed", failure=failure)
+def _failed(number: int, order: Order, failure: Failure) -> TrialResult:
+    chance = not order.last_try and failure.kind in UNEXPLAINED and not failure.line
+    infeasible = failure.infeasible and not chance
+    return TrialResult(number, "infeasible" if infeasible else "failed", failure=failure)
 
 
 def _record(bench: Bench, outcome: TrialResult) -> None:

@@ -10,8 +10,9 @@ from sessions.records import PROOF
 from tuner.budget import Budget, budget_facts
 from tuner.errors import BadPlan
 from tuner.explaining import explain
+from tuner.facts import objectives_facts
 from tuner.proof_rounds import prove
-from tuner.rescoring import objectives_facts, past_trials, rescore, result_of
+from tuner.rescoring import past_trials, rescore, result_of
 from tuner.search.exchange import BASELINE, Result
 from tuner.searching import knob_facts, open_search, purpose_of
 from tuner.steering import with_objective, with_range
@@ -109,16 +110,8 @@ class TuneJob:
 
     async def _run(self, proposal: Proposal) -> None:
         """Run a proposal; a start that failed for no reason of its configuration is tried again."""
-        plan, search = self._bench.plan, self._search
-        for attempt in range(plan.search.retries + 1):
-            again = f", try {attempt + 1}" if attempt else ""
-            text = f"trial {self._budget.done + 1} of {plan.search.trials}: {proposal.kind}{again}"
-            self._bench.recorder.set_worker("running", text)
-            begun_s = time.monotonic()
-            result = await run_trial(self._bench, self._order(proposal), lambda number: self._link(search, proposal, number))
-            self._budget.spend(proposal.params, time.monotonic() - begun_s)
-            if result.state != "failed" or self._bench.control.stop.is_set():
-                break
+        search = self._search
+        result = await self._try(search, proposal)
         if result.state == "interrupted":
             return  # stays open in the study: a resumed search runs it again
         self._budget.done += 1
@@ -126,15 +119,30 @@ class TuneJob:
         self._find_best(announce=proposal.kind != BASELINE)
         self._explain()
 
+    async def _try(self, search: StudySearch, proposal: Proposal) -> TrialResult:
+        bench, attempt = self._bench, 0
+        while True:
+            again = f", try {attempt + 1}" if attempt else ""
+            text = f"trial {self._budget.done + 1} of {bench.plan.search.trials}: {proposal.kind}{again}"
+            bench.recorder.set_worker("running", text)
+            begun_s = time.monotonic()
+            last = attempt >= bench.plan.search.retries
+            order = self._order(proposal, last_try=last)
+            result = await run_trial(bench, order, lambda number: self._link(search, proposal, number))
+            self._budget.spend(proposal.params, time.monotonic() - begun_s)
+            attempt += 1
+            if result.state != "failed" or last or bench.control.stop.is_set():
+                return result
+
     def _link(self, search: StudySearch, proposal: Proposal, number: int) -> None:
         """Remember which trial runs a proposal; a search made anew meanwhile does not know the proposal."""
         if search is self._search:
             search.link(proposal, number)
 
-    def _order(self, proposal: Proposal) -> Order:
+    def _order(self, proposal: Proposal, *, last_try: bool) -> Order:
         incumbent = None if self.best is None or proposal.kind == BASELINE else self.best[1]
         chooser = self._bench.plan.load.chooser(proposal.expected_level)
-        return Order(proposal.kind, proposal.params, chooser, incumbent)
+        return Order(proposal.kind, proposal.params, chooser, incumbent, last_try)
 
     def _tell(self, search: StudySearch, proposal: Proposal, result: TrialResult) -> None:
         """Tell the search; one that was made anew meanwhile, for another objective, takes the trial as the session has it."""

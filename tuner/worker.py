@@ -28,9 +28,9 @@ from engines.registry import get_engine
 from sessions.errors import SessionError, SessionUnwritable
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
+from tuner.bench import Bench
 from tuner.control import Control
 from tuner.environment import restore
-from tuner.bench import Bench
 from tuner.errors import TunerError
 from tuner.load.errors import LoadError
 from tuner.load.generator import LoadGenerator

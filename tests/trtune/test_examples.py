@@ -12,7 +12,7 @@ from engines.registry import get_engine
 from sessions.reader import SessionReader
 from tests.trtune.conftest import Program, objects
 from trtune.planfile import make_plan, read_tables
-from tuner.tune import space_of
+from tuner.searching import space_of
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
 

@@ -228,4 +228,6 @@ def test_the_highest_load_within_the_limits_is_looked_for(program: Program, plan
 
     assert done.returncode == 0, done.stderr
     with SessionReader(program.session) as reader:
-        assert [level.value for level in reader.levels()] == [4, 8, 16]
+        assert [level.value for level in reader.levels()] == [16], (
+            "begun where the prior expects the best, which is the heaviest"
+        )

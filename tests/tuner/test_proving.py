@@ -2,81 +2,112 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import pytest
+
 from sessions.records import PROOF, Params, Trial
-from tuner.proving import WINNER, Proof
-from tuner.search.objective import Score
-from tuner.search.study import BASELINE
+from tuner.proving import Contestant, Proof, Run
 
-DEFAULT: Params = {}
-BEST: Params = {"batch": 64}
-
-
-def trial(number: int, kind: str, params: Params, score: float | None = 1.0, *, feasible: bool = True) -> Trial:
-    return Trial(number, kind, "complete", params, start_ns=0, end_ns=1, score=score, feasible=feasible)
+BASELINE = Contestant("baseline", 0, {}, 8)
+ONE = Contestant("trial 4", 4, {"batch": 64}, 32)
+OTHER = Contestant("trial 7", 7, {"batch": 128}, 32)
 
 
-def new_proof(*repeated: Trial) -> Proof:
-    proof = Proof.of([trial(0, BASELINE, DEFAULT), trial(1, "search", BEST), *repeated], 1)
-    assert proof is not None
-    return proof
+def proof(*finalists: Contestant) -> Proof:
+    return Proof((BASELINE, *(finalists or (ONE,))), since=10)
 
 
-def good(value: float, *, feasible: bool = True) -> Score:
-    return Score(value, feasible, 0.0, 0, {})
-
-
-def run(proof: Proof, rounds: int, baseline: list[float], winner: list[float]) -> list[str]:
+def run(proof: Proof, rounds: int, scores: Mapping[str, Sequence[float]]) -> list[str]:
     order = []
-    values = {BASELINE: iter(baseline), WINNER: iter(winner)}
+    values = {name: iter(each) for name, each in scores.items()}
     while not proof.over(rounds, "maximize"):
-        name, _ = proof.next()
-        order.append(name)
-        proof.tell(name, good(next(values[name])))
+        who = proof.next()
+        order.append(who.name)
+        proof.tell(who, Run(10 + len(order), next(values[who.name]), feasible=True))
     return order
 
 
-def test_baseline_and_winner_run_in_turn_and_the_order_turns_round_by_round() -> None:
-    order = run(new_proof(), 3, [100, 101, 99], [100, 99, 101])
-
-    assert order == [BASELINE, WINNER, WINNER, BASELINE, BASELINE, WINNER]
+def trial(number: int, params: Params, score: float) -> Trial:
+    return Trial(number, PROOF, "complete", params, start_ns=0, end_ns=1, score=score, feasible=True)
 
 
-def test_a_settled_matter_needs_no_further_round() -> None:
-    proof = new_proof()
+def test_everyone_runs_once_a_round_and_the_order_turns() -> None:
+    order = run(proof(), 3, {"baseline": [100, 101, 99], "trial 4": [100, 99, 101]})
 
-    order = run(proof, 10, [100, 100.1, 100.2], [150, 150.2, 150.1])
+    assert order == ["baseline", "trial 4", "trial 4", "baseline", "baseline", "trial 4"]
+
+
+def test_a_matter_settled_beyond_doubt_needs_no_further_round() -> None:
+    proven = proof()
+
+    order = run(proven, 10, {"baseline": [100, 100.1, 100.2], "trial 4": [150, 150.2, 150.1]})
 
     assert len(order) == 4
-    assert proof.verdict("maximize")["proven"] is True
+    assert proven.verdict("maximize")["proven"] is True
+
+
+def test_the_better_of_two_finalists_wins_and_both_are_told() -> None:
+    proven = proof(ONE, OTHER)
+    scores = {"baseline": [100, 101, 99, 100], "trial 4": [120, 121, 118, 120], "trial 7": [140, 141, 139, 142]}
+
+    run(proven, 4, scores)
+    verdict = proven.verdict("maximize")
+
+    assert verdict["winner"] == 7
+    assert verdict["gain"] == pytest.approx(0.405, abs=0.01)
+    assert [each["trial"] for each in verdict["finalists"]] == [4, 7]
+    assert "Bonferroni over 2 finalists" in verdict["method"]
+    assert "trial 4: proven better" in verdict["text"]
 
 
 def test_an_interrupted_proof_goes_on_where_it_was() -> None:
-    proof = new_proof(trial(2, PROOF, DEFAULT, 100), trial(3, PROOF, BEST, 120), trial(4, PROOF, BEST, 121))
+    resumed = Proof.from_facts(proof().facts())
+    assert resumed is not None
 
-    assert proof.rounds == 1
-    assert proof.next() == (BASELINE, DEFAULT)
+    resumed.replay(
+        [trial(3, {}, 1), trial(10, {}, 100), trial(11, {"batch": 64}, 120), trial(12, {"batch": 64}, 121)], ()
+    )
+
+    assert len(resumed.rounds) == 1, "trials of an earlier proof do not count"
+    assert resumed.next() == BASELINE
+
+
+def test_a_repeated_round_does_not_count_after_a_resume_either() -> None:
+    resumed = proof()
+
+    resumed.replay([trial(10, {}, 100), trial(11, {"batch": 64}, 120), trial(12, {}, 90)], {10, 11})
+
+    assert resumed.rounds == []
+    assert resumed.repeated == 1
+    assert resumed.next() == ONE
 
 
 def test_a_baseline_that_breaks_the_limits_is_told_in_words() -> None:
-    proof = new_proof()
-    for _ in range(2):
-        proof.tell(BASELINE, good(500, feasible=False))
-        proof.tell(WINNER, good(100))
+    broken = proof()
+    for number in (10, 12):
+        broken.tell(BASELINE, Run(number, 500, feasible=False))
+        broken.tell(ONE, Run(number + 1, 100, feasible=True))
 
-    verdict = proof.verdict("maximize")
+    verdict = broken.verdict("maximize")
 
     assert verdict["proven"] is True
-    assert verdict["text"] == "the baseline met them in 0 of 2; the winner met every SLO in 2 of 2 rounds"
+    assert verdict["text"] == "the baseline met every SLO in 0 of 2 rounds, trial 4 in 2"
+
+
+def test_a_finalist_that_breaks_the_limits_again_does_not_win() -> None:
+    proven = proof(ONE, OTHER)
+    for number in (10, 20):
+        proven.tell(BASELINE, Run(number, 100, feasible=True))
+        proven.tell(ONE, Run(number + 1, 200, feasible=number == 10))
+        proven.tell(OTHER, Run(number + 2, 120, feasible=True))
+
+    assert proven.verdict("maximize")["winner"] == 7
 
 
 def test_runs_without_a_score_prove_nothing() -> None:
-    proof = new_proof()
-    proof.tell(BASELINE, good(100))
-    proof.tell(WINNER, None)
+    failed = proof()
+    failed.tell(BASELINE, Run(10, 100, feasible=True))
+    failed.tell(ONE, Run(11, None, feasible=False))
 
-    assert proof.verdict("maximize")["proven"] is False
-
-
-def test_there_is_nothing_to_prove_when_the_baseline_won() -> None:
-    assert Proof.of([trial(0, BASELINE, DEFAULT)], 0) is None
-    assert Proof.of([trial(0, BASELINE, DEFAULT)], None) is None
+    assert failed.verdict("maximize")["proven"] is False

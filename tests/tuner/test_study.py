@@ -14,7 +14,7 @@ from tuner.plan import KnobRange, KnobValue
 from tuner.search.exchange import Result
 from tuner.search.objective import Objective
 from tuner.search.search import Proposal, Search
-from tuner.search.study import Outcome, StudySearch
+from tuner.search.study import Past, StudySearch
 
 OBJECTIVE = Objective("output_token_throughput", "avg", "maximize")
 Wishes = dict[str, KnobRange | tuple[KnobValue, ...] | KnobValue]
@@ -28,17 +28,19 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def open_search(path: Path, wanted: Wishes | None = None, **options: object) -> StudySearch:
+def open_search(path: Path, wanted: Wishes | None = None, purpose: str = "", **options: object) -> StudySearch:
     return StudySearch(
         path,
-        lambda storage: Search(
+        lambda storage, name: Search(
             KNOBS,
             OBJECTIVE,
             wanted=wanted or SMALL,
             seed=1,
             storage=storage,
+            study_name=name,
             **options,  # type: ignore[arg-type]
         ),
+        purpose,
     )
 
 
@@ -94,7 +96,7 @@ def test_what_conflicts_is_never_proposed(path: Path) -> None:
 def test_a_failure_rules_out_what_asks_for_more(path: Path) -> None:
     search = open_search(path, starting_points=[{"batch": 16, "chunked": False}], baseline={"chunked": True})
     search.tell(ask(search), good(1))
-    search.tell_failure(ask(search), ("batch",), "no memory", infeasible=True)
+    search.tell(ask(search), Result.failed("no memory", ("batch",)))
 
     rest = []
     while (proposal := search.ask()) is not None:
@@ -110,7 +112,7 @@ def test_a_passing_trouble_teaches_nothing_and_may_be_proposed_again(path: Path)
     search = open_search(path, {"chunked": (False, True)}, baseline={"chunked": False})
     search.tell(ask(search), good(1))
     flaky = ask(search)
-    search.tell_failure(flaky, (), "port in use", infeasible=False)
+    search.tell(flaky, Result.failed("port in use", infeasible=False))
 
     assert ask(search).params == flaky.params
     search.close()
@@ -141,7 +143,7 @@ def test_a_resumed_search_runs_again_only_what_was_not_finished(path: Path) -> N
     search.close()
 
     resumed = open_search(path)
-    resumed.recover({3: Outcome(recorded.params, 5.0, 0.0)})
+    resumed.recover([Past(3, "search", recorded.params, Result(5.0))])
 
     assert ask(resumed).params == cut_off.params
     rest = []
@@ -158,7 +160,8 @@ def test_failures_are_remembered_after_a_resume(path: Path) -> None:
     search.close()
 
     resumed = open_search(path)
-    resumed.recover({1: Outcome({"batch": 8, "chunked": False}, None, 1.0, True, ("batch",), "no memory")})
+    failure = Result.failed("no memory", ("batch",))
+    resumed.recover([Past(1, "search", {"batch": 8, "chunked": False}, failure)])
     rest = []
     while (proposal := resumed.ask()) is not None:
         rest.append(proposal.params)
@@ -180,3 +183,35 @@ def test_the_search_finds_a_clear_optimum(path: Path) -> None:
 
     assert best > 95
     search.close()
+
+
+def test_what_is_queued_by_hand_is_told_and_can_be_taken_back(path: Path) -> None:
+    search = open_search(path)
+    search.tell(ask(search), good(1))
+    search.enqueue({"batch": 16, "chunked": True})
+    search.enqueue({"batch": 32, "chunked": False})
+
+    assert [each.params["batch"] for each in search.queue()] == [16, 32]
+    assert search.dequeue(5) == "the queue has 2 configurations: there is no place 5"
+    assert search.dequeue(0) is None
+    assert ask(search).params == {"batch": 32, "chunked": False}
+    search.close()
+
+
+def test_another_purpose_begins_another_study_that_knows_what_was_measured(path: Path) -> None:
+    search = open_search(path, purpose="throughput")
+    search.tell(ask(search), good(1))
+    search.close()
+
+    measured = [Past(0, "baseline", {}, good(10)), Past(1, "search", {"batch": 16, "chunked": True}, good(5))]
+    outside = Past(2, "search", {"batch": 64, "chunked": True}, good(99))
+    changed = open_search(path, purpose="latency")
+    changed.recover([*measured, outside])
+
+    assert ask(changed).kind == "search", "the baseline is not run again"
+    best = changed.best()
+    assert best is not None
+    assert best.params in ({}, {"batch": 8, "chunked": False})
+    assert not changed.covers(outside.params), "what lies outside the ranges is not recommended"
+    assert changed.best_trial() == 0
+    changed.close()

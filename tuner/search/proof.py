@@ -1,11 +1,11 @@
 """Proof: is the winner really better than the baseline, beyond the noise?
 
 Baseline and finalists are run again, in turn, in the same round, so that a slow drift of the machine hits all of them. Of each
-round the logarithm of the ratio of a finalist's score to the baseline's is taken; the mean of these over the rounds has a confidence
-interval by Student's t (paired t-test on log ratios). With several finalists the intervals hold together: each is taken at the
-confidence 1 - 0.05 / finalists (Bonferroni). Rounds end early only when the matter is settled at 99.9 % (Haybittle and Peto), so that
-looking after every round costs the last look next to nothing. The measurement that made a configuration a finalist is not used: it was
-chosen for being high.
+round the logarithm of the ratio of a finalist's score to the baseline's is taken; the mean of these over the rounds has a
+confidence interval by Student's t (paired t-test on log ratios). With several finalists the intervals hold together: each is
+taken at the confidence 1 - 0.05 / finalists (Bonferroni). Rounds end early only when the matter is settled at 99.9 % (Haybittle
+and Peto), so that looking after every round costs the last look next to nothing. The measurement that made a configuration a
+finalist is not used: it was chosen for being high.
 """
 
 from __future__ import annotations

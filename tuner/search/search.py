@@ -228,7 +228,7 @@ class Search:
         if result.value is None and not result.infeasible:
             return None
         self._check(result)
-        searched = self.space.searched_part(params)
+        searched = self.space.searched_part(params) if self.space.covers(params) else None
         outside = searched is None
         if outside and kind != BASELINE:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeGuard
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -33,6 +33,7 @@ class Space:
         knobs: The knobs that are searched, by name.
         distributions: Their domains, as Optuna wants them.
         fixed: Knobs the plan holds at one value in every trial.
+        unfixed: The server's own defaults of these.
         baseline: The first trial: the server's defaults with the plan's own changes.
     """
 
@@ -40,6 +41,7 @@ class Space:
     distributions: Mapping[str, BaseDistribution]
     fixed: Params
     baseline: Params
+    unfixed: Params = field(default_factory=dict)
 
     def complete(self, searched: Mapping[str, Value]) -> Params:
         """A whole configuration from values of the searched knobs: with what is fixed, without what is left to the server.
@@ -58,6 +60,11 @@ class Space:
     def contains(self, params: Mapping[str, Value]) -> bool:
         """Whether every searched knob among the values lies in its domain."""
         return all(self._has(name, params[name]) for name in self.distributions if name in params)
+
+    def covers(self, params: Mapping[str, Value]) -> bool:
+        """Whether a configuration is one that this space has: within the domains, and with what is fixed as it is fixed."""
+        held = all(params.get(name, self.unfixed.get(name)) == value for name, value in self.fixed.items())
+        return held and self.searched_part(params) is not None
 
     def searched_part(self, params: Mapping[str, Value]) -> dict[str, Value] | None:
         """Values of the searched knobs in a configuration; None when one lies outside its domain.
@@ -141,6 +148,7 @@ def build_space(
         distributions=searched,
         fixed=fixed,
         baseline={**fixed, **dict(baseline)},
+        unfixed={name: by_name[name].default for name in fixed},
     )
 
 

@@ -127,9 +127,7 @@ class StudySearch:
 
     def covers(self, params: Mapping[str, Value]) -> bool:
         """Whether a configuration lies within the ranges that are searched."""
-        space = self._search.space
-        held = all(params.get(name) == value for name, value in space.fixed.items())
-        return held and space.searched_part(params) is not None
+        return self._search.space.covers(params)
 
     def queue(self) -> list[Queued]:
         """What was enqueued by hand, in order of running."""

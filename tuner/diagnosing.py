@@ -1,0 +1,134 @@
+"""What limited a trial: the rules of `sessions.bottleneck` over the measuring window of the level that gave its score."""
+
+from __future__ import annotations
+
+import math
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from sessions.bottleneck import MOVED_BY, Evidence, figures_of, limit_of
+from tuner.search.problem import Meaning, meaning_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from engines.base import Value
+    from sessions.reader import SessionReader
+    from sessions.records import LevelRecord, Source, Trial
+
+
+def diagnose_trial(
+    reader: SessionReader, trial: Trial, level: LevelRecord, knobs: Iterable[str]
+) -> dict[str, Any] | None:
+    """What limited a trial, as the session keeps it; None when the samples do not tell.
+
+    Args:
+        reader: The session.
+        trial: The trial.
+        level: The level that gave its score.
+        knobs: Knobs that could be moved, the searched ones first.
+    """
+    if level.window_ns is None:
+        return None
+    evidence = gather(reader, level.window_ns, {**trial.params, **trial.effective})
+    rule = limit_of(evidence)
+    if rule is None:
+        return None
+    told = f"{level.kind} {level.value:g}: limited by {rule.limit}: {rule.because(evidence)}"
+    return {
+        "kind": rule.kind,
+        "text": told,
+        "evidence": list(figures_of(evidence)),
+        "knob": knob_for(rule.kind, knobs),
+    }
+
+
+def knob_for(kind: str, knobs: Iterable[str]) -> str | None:
+    """The knob that would move a limit, or None."""
+    by_meaning: dict[Meaning, str] = {}
+    for name in knobs:
+        if (meaning := meaning_of(name)) is not None:
+            by_meaning.setdefault(meaning, name)
+    wanted = (Meaning(word) for word in MOVED_BY.get(kind, ()))
+    return next((by_meaning[meaning] for meaning in wanted if meaning in by_meaning), None)
+
+
+def gather(reader: SessionReader, window_ns: tuple[int, int], settings: Mapping[str, Value]) -> Evidence:
+    """Means of what was sampled in a window.
+
+    Args:
+        reader: The session.
+        window_ns: Start and end, session time.
+        settings: The configuration in force: limits that the server does not sample are taken from it.
+    """
+    gpu, engine, load = (_busiest(reader, kind, window_ns) for kind in ("gpu", "engine", "load"))
+    limits = {meaning: value for name, value in settings.items() if (meaning := meaning_of(name)) is not None}
+    batch_limit = engine.mean("max_batch_size")
+    if math.isnan(batch_limit):
+        batch_limit = _number(limits.get(Meaning.BATCH))
+    return Evidence(
+        gpu=gpu.name.removeprefix("gpu"),
+        util_pct=gpu.mean("util_pct"),
+        tensor_pct=gpu.mean("tensor_active_pct"),
+        dram_pct=gpu.mean("dram_active_pct"),
+        power_ratio=gpu.mean("power_w") / (gpu.mean("power_limit_w") or math.nan),
+        power_w=gpu.mean("power_w"),
+        clock_ratio=gpu.mean("sm_clock_mhz") / (gpu.mean("max_sm_clock_mhz") or math.nan),
+        throttle_mask=gpu.last("throttle_mask"),
+        kv_used_ratio=engine.mean("kv_used_ratio"),
+        running=engine.mean("running"),
+        waiting=engine.mean("waiting"),
+        waiting_growth=engine.growth("waiting"),
+        paused=engine.mean("paused"),
+        batch_limit=batch_limit,
+        in_flight=load.mean("in_flight"),
+        client_lag_ms=load.last("client_lag_p99_ms"),
+        context_tokens=engine.mean("context_tokens"),
+        token_limit=_number(limits.get(Meaning.TOKEN_BUDGET)),
+    )
+
+
+class _Series:
+    """Samples of one source in a window; NaN for what it does not tell."""
+
+    def __init__(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[float]]) -> None:
+        self.name = name
+        self._places = {column: place for place, column in enumerate(columns)}
+        self._rows = rows
+
+    def mean(self, column: str) -> float:
+        known = self._known(column)
+        return fmean(known) if known else math.nan
+
+    def last(self, column: str) -> float:
+        known = self._known(column)
+        return known[-1] if known else math.nan
+
+    def growth(self, column: str) -> float:
+        """Mean of the later half less that of the earlier half."""
+        known = self._known(column)
+        half = len(known) // 2
+        return fmean(known[half:]) - fmean(known[:half]) if half else math.nan
+
+    def _known(self, column: str) -> list[float]:
+        place = self._places.get(column)
+        return [] if place is None else [row[place] for row in self._rows if not math.isnan(row[place])]
+
+
+def _busiest(reader: SessionReader, kind: str, window_ns: tuple[int, int]) -> _Series:
+    """The source of a kind that was busiest in a window: with several GPUs the one that limits."""
+    found = [_series(reader, source, window_ns) for source in reader.sources(kind)]
+    return max(found, key=lambda each: _or_least(each.mean("util_pct")), default=_Series("", (), ()))
+
+
+def _series(reader: SessionReader, source: Source, window_ns: tuple[int, int]) -> _Series:
+    samples = reader.samples(source.id, window_ns[0], window_ns[1] + 1)
+    return _Series(source.name, source.columns, [sample.values for sample in samples])
+
+
+def _or_least(value: float) -> float:
+    return -1.0 if math.isnan(value) else value
+
+
+def _number(value: Value) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
