@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
-
-from engines._nim_tables import PROFILE_KNOB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from engines.base import Knob
 
 Fit = Literal["runnable", "low memory", "incompatible"]
 
@@ -26,8 +23,6 @@ _ENTRY = re.compile(r"\b([0-9a-f]{64})\b(?:\s*\(([^)]*)\))?")
 _NAME = re.compile(r"(?P<backend>[a-z]+(?:_llm)?)-.*?(?P<precision>bf16|fp16|fp8|mxfp4|nvfp4|int\w+)\b")
 _SIZE = re.compile(r"-(tp|pp)(\d+)\b")
 _NEED = re.compile(r"requires >=\s*(\d+(?:\.\d+)?) GB/gpu")
-PROFILE_NAME = re.compile(r"[0-9a-f]{64}|[a-z]+(?:_llm)?-[\w.\-]+")
-"""What `NIM_MODEL_PROFILE` takes: an id, or a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +66,9 @@ def parse_profiles(lines: Iterable[str]) -> tuple[NimProfile, ...]:
     return tuple(found.values())
 
 
-def profile_knob(profiles: Iterable[NimProfile]) -> Knob:
-    """`NIM_MODEL_PROFILE` with the runnable profiles without LoRA as its choices, to be searched."""
-    ids = tuple(profile.id for profile in profiles if profile.fit == "runnable" and not profile.lora)
-    return replace(PROFILE_KNOB, choices=(None, *ids), searched=True)
+def runnable(profiles: Iterable[NimProfile]) -> tuple[NimProfile, ...]:
+    """The profiles worth a trial: those this host can run, without those for LoRA."""
+    return tuple(profile for profile in profiles if profile.fit == "runnable" and not profile.lora)
 
 
 def _heading(line: str, fit: Fit | None, in_lora: bool) -> tuple[Fit | None, bool]:

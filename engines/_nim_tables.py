@@ -26,6 +26,7 @@ PROFILE_KNOB = Knob(
     None,
     choices=(None,),
     coarse=True,
+    pattern=r"[0-9a-f]{64}|[a-z]+(?:_llm)?-[\w.\-]+",
     help="Profile: backend, precision, parallelism. Its choices come from the image: list-model-profiles.",
 )
 MEMORY_SHARE = "NIM_KVCACHE_PERCENT"
@@ -173,9 +174,11 @@ def line_of(text: str) -> Line:
     return Line.SGLANG if "sglang" in name or "sglang" in tag else Line.VLLM
 
 
+_DOWNLOAD = r"Preparing model workspace|[Dd]ownloading|Fetching \d+ files"
+
 PHASES = (
-    PhaseRule("prepare", re.compile(r"\S")),
-    PhaseRule("download", re.compile(r"Preparing model workspace|[Dd]ownloading|Fetching \d+ files")),
+    PhaseRule("prepare", re.compile(rf"^(?!.*(?:{_DOWNLOAD})).*\S")),
+    PhaseRule("download", re.compile(_DOWNLOAD)),
     PhaseRule("load", re.compile(r"Initializing a V1 LLM engine|Loading (?:model|weights|safetensors)|load_weights")),
     PhaseRule("warm-up", re.compile(r"Capturing (?:CUDA|cuda) graph|Dynamo bytecode transform|[Aa]utotun")),
 )

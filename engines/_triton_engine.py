@@ -15,6 +15,7 @@ from engines._triton_repository import (
     copy_on_this_host,
     is_repository,
     model_files,
+    reset_settings,
     settings_of,
     with_settings,
 )
@@ -24,7 +25,7 @@ from engines.launch.container import listen_address
 from engines.launch.ports import local_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     import aiohttp
 
@@ -59,6 +60,7 @@ class TritonEngine(Engine):
     request_api: ClassVar[Literal["completions", "chat", "triton"]] = "triton"
     token_prompts: ClassVar[bool] = False
     health_path: ClassVar[str] = "/v2/health/ready"
+    ports: ClassVar[tuple[int, ...]] = (0, METRICS_PORT_OFFSET)
     backend: ClassVar[Backend]
 
     def knobs(self, version: str = "") -> tuple[Knob, ...]:
@@ -134,7 +136,19 @@ class TritonEngine(Engine):
                 return name, config
         raise EngineError(f"{url} serves no model with backend {self.backend.declared!r}; it serves {names or 'none'}")
 
-    async def reload(self, http: aiohttp.ClientSession, url: str, params: Mapping[str, Value]) -> None:
+    def check_model(self, model: str) -> str | None:
+        """Whether the folder is a model repository; one that is not on this host is the server's to find."""
+        if Path(model).is_dir() and not is_repository(Path(model)):
+            return f"the folder {model} is no model repository: none of its folders has a config.pbtxt"
+        return None
+
+    async def reload(
+        self,
+        http: aiohttp.ClientSession,
+        url: str,
+        params: Mapping[str, Value],
+        emptied: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Unload the model, wait until it is gone, load it with these settings, and read them back.
 
         Never in place: two generations would share the GPU's memory, and the second would size its KV cache by what
@@ -149,9 +163,10 @@ class TritonEngine(Engine):
         check_params(self.title, self.backend.knobs, params)
         names = [row.name for row in await control.index(http, url) if row.state == "READY"]
         model, before = await self._find_model(http, url, names)
-        merged = {**settings_of(before, self.backend), **params}
-        wanted, former = self._prepared(model, before, merged)
+        wanted, former = self._prepared(model, before, params)
         await control.unload(http, url, model)
+        if emptied is not None:
+            await emptied()
         try:
             await self._load(http, url, model, wanted)
         except control.LoadRefused as error:
@@ -166,10 +181,11 @@ class TritonEngine(Engine):
 
     def _prepared(self, model: str, before: Mapping[str, Any], params: Mapping[str, Value]) -> tuple[Change, Change]:
         """What to load now, and what to load again should that fail."""
+        source, folder = copy_on_this_host(before, model)
         if not self.backend.settings_file:
-            return Change(with_settings(before, self.backend, params)), Change(before)
-        folder = copy_on_this_host(before, model)
-        files = model_files(folder, folder, self.backend, params)
+            fresh = reset_settings(before, self.backend, source)
+            return Change(with_settings(fresh, self.backend, params)), Change(before)
+        files = model_files(source, folder, self.backend, params)
         former = {path: path.read_text(encoding="utf-8") for path in files}
         return Change(files=files), Change(files=former)
 

@@ -1,7 +1,8 @@
 """A model repository of ours: a copy of the user's, with the settings of one trial written in.
 
-The user's own files are never changed. The copy's `config.pbtxt` carries two parameters: where the copy lies, so that a
-later reload finds it, and the settings, so that they can be read back from the running server.
+The user's own files are never changed. The copy's `config.pbtxt` carries three parameters: where the copy lies, so that a
+later reload finds it; where the user's own lies, so that a setting left out is as it stands there; and the settings, so that
+they can be read back from the running server.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "config.pbtxt"
 FOLDER_PARAMETER = "trtune_repository"
+SOURCE_PARAMETER = "trtune_source"
 SETTINGS_PARAMETER = "trtune_settings"
 LARGEST_FILE_BYTES = 4 << 20
 
@@ -72,6 +74,7 @@ def model_files(source: Path, target: Path, backend: Backend, params: Mapping[st
     path = source / CONFIG_FILE
     config = with_settings(parse_pbtxt(_text(path), str(path)), backend, params)
     config["parameters"][FOLDER_PARAMETER] = {"string_value": str(target.parent.absolute())}
+    config["parameters"][SOURCE_PARAMETER] = {"string_value": str(source.absolute())}
     files = {target / CONFIG_FILE: dump_pbtxt(config)}
     if backend.settings_file:
         text = _text(source / backend.settings_file)
@@ -87,6 +90,19 @@ def with_settings(config: Mapping[str, Any], backend: Backend, params: Mapping[s
         parameters |= {name: {"string_value": _word(plain(knobs[name], value))} for name, value in params.items()}
     parameters[SETTINGS_PARAMETER] = {"string_value": json.dumps(dict(params), sort_keys=True)}
     return {**config, "parameters": parameters}
+
+
+def reset_settings(config: Mapping[str, Any], backend: Backend, source: Path) -> dict[str, Any]:
+    """A running model's configuration with its settings as they stand in the model's folder in the user's repository.
+
+    Raises:
+        BadConfiguration: If that is there no more.
+    """
+    path = source / CONFIG_FILE
+    own = parse_pbtxt(_text(path), str(path)).get("parameters", {})
+    names = {knob.name for knob in backend.knobs}
+    kept = {name: entry for name, entry in config.get("parameters", {}).items() if name not in names}
+    return {**config, "parameters": kept | {name: entry for name, entry in own.items() if name in names}}
 
 
 def settings_of(config: Mapping[str, Any], backend: Backend) -> dict[str, Value]:
@@ -118,8 +134,8 @@ def string_of(parameters: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def copy_on_this_host(config: Mapping[str, Any], model: str) -> Path:
-    """The folder of a model in the copy that trtune made, from what the server tells.
+def copy_on_this_host(config: Mapping[str, Any], model: str) -> tuple[Path, Path]:
+    """The model's folder in the user's repository and in the copy that trtune made, from what the server tells.
 
     What a server says is not trusted: only a folder whose own configuration names itself as trtune's copy is taken.
 
@@ -132,7 +148,7 @@ def copy_on_this_host(config: Mapping[str, Any], model: str) -> Path:
     if path is not None and path.is_file() and Path(model).name == model:
         own = parse_pbtxt(_text(path), str(path))
         if string_of(own.get("parameters", {}), FOLDER_PARAMETER) == told:
-            return path.parent
+            return Path(string_of(own["parameters"], SOURCE_PARAMETER)), path.parent
     raise BadConfiguration(
         f"the files of model {model!r} are not known: start Triton with trtune to change its settings"
     )

@@ -12,17 +12,18 @@ import re
 import shutil
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from engines.errors import BadConfiguration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     import aiohttp
 
     from engines.launch.container import Container
+    from engines.launch.phases import PhaseRule
 
 Value = bool | int | float | str | None
 """Value of a knob. None stands for «left to the server»."""
@@ -52,6 +53,7 @@ class Knob:
         searched: Whether it is searched when the plan names no knobs.
         requires: Other knobs and the values of theirs under which this one has an effect.
         help: One line for a person.
+        pattern: Further texts a choice takes, as a regular expression for the whole of them; empty for none but `choices`.
         both_ways: Whether too small and too large a value can both fail, as a share of memory does that either starves the KV
             cache or the activations: a failure then says nothing of larger values.
     """
@@ -69,6 +71,7 @@ class Knob:
     requires: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     help: str = ""
     both_ways: bool = False
+    pattern: str = ""
 
     def allows(self, value: Value) -> bool:
         """Whether the value is of the knob's type and inside its domain."""
@@ -77,7 +80,9 @@ class Knob:
         if self.kind == "bool":
             return isinstance(value, bool)
         if self.kind == "choice":
-            return any(value == choice and type(value) is type(choice) for choice in self.choices)
+            return any(value == choice and type(value) is type(choice) for choice in self.choices) or (
+                bool(self.pattern) and isinstance(value, str) and re.fullmatch(self.pattern, value) is not None
+            )
         if self.kind in ("text", "list"):
             return isinstance(value, str) and self._allows_text(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -271,6 +276,8 @@ class Engine(ABC):
         max_tokens_field: What the server calls the length limit of a request.
         continuous_usage: Whether `stream_options` takes `continuous_usage_stats`.
         health_path: Path that answers 200 while the server is well.
+        ports: Ports a server takes, as distances from the one it is started with.
+        startup_phases: Log lines that begin the phases of a start, in their order.
     """
 
     name: ClassVar[str]
@@ -281,6 +288,8 @@ class Engine(ABC):
     max_tokens_field: ClassVar[str] = "max_tokens"
     continuous_usage: ClassVar[bool] = False
     health_path: ClassVar[str] = "/health"
+    ports: ClassVar[tuple[int, ...]] = (0,)
+    startup_phases: ClassVar[tuple[PhaseRule, ...]] = ()
 
     @abstractmethod
     def knobs(self, version: str = "") -> tuple[Knob, ...]:
@@ -306,16 +315,40 @@ class Engine(ABC):
             Unreachable: If nobody answers.
         """
 
-    async def reload(self, http: aiohttp.ClientSession, url: str, params: Mapping[str, Value]) -> None:
+    def pre_check(self, request: LaunchRequest) -> LaunchSpec | None:
+        """A command that ends by itself and refuses what the server would refuse, without loading a model.
+
+        None where the server has no such command.
+
+        Raises:
+            BadConfiguration: As `launch`.
+        """
+        return None
+
+    def check_model(self, model: str) -> str | None:
+        """Why a model of this host cannot be served, or None; a name that is no folder is the server's to find."""
+        folder = Path(model)
+        if folder.is_dir() and not (folder / "config.json").is_file():
+            return f"the folder {model} has no config.json: give a folder of a Hugging Face model, or its name"
+        return None
+
+    async def reload(
+        self,
+        http: aiohttp.ClientSession,
+        url: str,
+        params: Mapping[str, Value],
+        emptied: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Put settings in force in the running server, without a new process; for knobs whose cost is `reload`.
 
-        Returns when the server is ready with exactly these settings; those left out keep the value they were started
-        with.
+        Returns when the server is ready with exactly these settings; those left out are as at a start without them.
 
         Args:
             http: Client.
             url: Base URL of the server.
             params: Knob values.
+            emptied: Awaited once the former settings are out of force and before the new ones are loaded: waits until
+                the GPUs' memory is free.
 
         Raises:
             BadConfiguration: If the server cannot do that, or a setting is unknown or out of its domain.

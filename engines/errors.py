@@ -3,7 +3,9 @@
 EngineError
  ├─ BadConfiguration    a knob or option the engine does not know, or a value it cannot take
  ├─ StartFailed         the server ended or did not become ready; carries the `Failure`
+ │   └─ CannotStart     no configuration of this plan can be started here: no image, no permission, no namespace
  ├─ Unreachable         nobody answers at the URL
+ │   └─ NoRuntime       no Docker daemon or cluster answers, or not to this user: nothing can be started
  └─ MissingProgram      the program that would be started is not on this host
 """
 
@@ -35,8 +37,16 @@ class StartFailed(EngineError):
         self.failure = failure
 
 
+class CannotStart(StartFailed):
+    """What is missing or forbidden is missing for every configuration: another trial would fail the same way."""
+
+
 class Unreachable(EngineError):
     """Nobody answers at the URL."""
+
+
+class NoRuntime(Unreachable):
+    """No Docker daemon or cluster answers, or not to this user: nothing can be started."""
 
 
 class MissingProgram(EngineError):

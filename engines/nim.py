@@ -14,8 +14,8 @@ from engines._http import get, get_json_or_none
 from engines._knobs import check_params, plain
 from engines._models_page import first_model
 from engines._nim_metrics import NimReader, line_of_page
-from engines._nim_profiles import PROFILE_NAME, NimProfile, parse_profiles, profile_knob
-from engines._nim_tables import FACTS, PHASES, PROFILE, Line, line_of
+from engines._nim_profiles import NimProfile, parse_profiles, runnable
+from engines._nim_tables import FACTS, PHASES, PROFILE, PROFILE_KNOB, Line, line_of
 from engines._page_metrics import PageMetrics
 from engines._prometheus import Page, parse_page
 from engines.base import Engine, LaunchSpec, ServerInfo
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from engines.launch.container import Container
     from engines.launch.phases import PhaseRule
 
-__all__ = ["ENGINE", "Line", "Nim", "NimProfile", "line_of", "parse_profiles", "profile_knob"]
+__all__ = ["ENGINE", "PROFILE", "Line", "Nim", "NimProfile", "line_of", "parse_profiles", "runnable"]
 
 SECRETS = ("NGC_API_KEY", "HF_TOKEN")
 PROXIES = ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
 SHM_SIZE_BYTES = 16 * 2**30
 OLD_COMMANDS = ("nim-run", "start_server.sh")
+_SERVING = ("nim-serve", *OLD_COMMANDS)
+LIST_PROFILES = "list-model-profiles"
 OWN_OPTIONS = frozenset({"--host", "--port", "--model"})
 OTHER_LINE_HINT = {Line.V1: "1.x takes NIM_* variables", Line.VLLM: "2.x takes vLLM's flags",
                    Line.SGLANG: "2.x with SGLang takes SGLang's flags"}  # fmt: skip
@@ -84,30 +86,35 @@ class Nim(Engine):
             container=_nim_container(request.container),
         )
 
-    def dry_run(self, request: LaunchRequest) -> LaunchSpec:
-        """A command that resolves a configuration and ends without loading anything (contract nim 3.3); 2.x only.
+    def pre_check(self, request: LaunchRequest) -> LaunchSpec | None:
+        """`nim-serve --dry-run`, which resolves a configuration without loading anything (contract nim 3.3); 2.x only.
 
         Raises:
-            BadConfiguration: As `launch`, and on 1.x, which has no such command.
+            BadConfiguration: As `launch`.
         """
         if _line_of_request(request) is Line.V1:
-            raise BadConfiguration("NIM 1.x cannot check a configuration without starting it; use an image of 2.x")
+            return None
         return self.launch(replace(request, arguments=("--dry-run", *request.arguments)))
 
-    def list_profiles(self, container: Container, model: str = "") -> LaunchSpec:
+    def check_model(self, model: str) -> str | None:
+        """Nothing: the image knows its model, and folders are the container's."""
+        return None
+
+    def list_profiles(self, request: LaunchRequest) -> LaunchSpec:
         """A command that prints the image's profiles and ends; `parse_profiles` reads its output.
 
         An image without a model of its own makes them for the model it is given.
         """
-        line = line_of(container.image)
+        line = _line_of_request(request)
+        command = request.command[:-1] if request.command[-1:] and request.command[-1].endswith(_SERVING) else ()
         return LaunchSpec(
-            argv=("list-model-profiles",),
-            url="http://127.0.0.1:8000",
+            argv=(*command, LIST_PROFILES),
+            url=local_url(request.host, request.port),
             ready_path=self.health_path,
-            environment=_model(line, model),
+            environment={**_model(line, request.model), **request.environment},
             failures=FACTS[line].failures,
             inherit=(*SECRETS, *PROXIES),
-            container=_nim_container(container),
+            container=_nim_container(request.container),
         )
 
     def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
@@ -133,7 +140,7 @@ class Nim(Engine):
         effective = vllm.settings_of_page(page) if line is Line.VLLM else {}
         if card.context_tokens and line is not Line.SGLANG:
             effective["NIM_MAX_MODEL_LEN" if line is Line.V1 else "max-model-len"] = card.context_tokens
-        if isinstance(profile := metadata.get("selectedModelProfileId"), str) and PROFILE_NAME.fullmatch(profile):
+        if isinstance(profile := metadata.get("selectedModelProfileId"), str) and PROFILE_KNOB.allows(profile):
             effective[PROFILE] = profile
         return ServerInfo(release, card.name, effective, (f"NIM {line.value}",))
 
@@ -173,7 +180,7 @@ class Nim(Engine):
         if line is Line.V1 and request.arguments and not request.command:
             raise BadConfiguration("NIM 1.x takes no arguments: words after the image replace its own command")
         profile = request.params.get(PROFILE)
-        if profile is not None and not (isinstance(profile, str) and PROFILE_NAME.fullmatch(profile)):
+        if not PROFILE_KNOB.allows(profile):
             raise BadConfiguration(f"{PROFILE} cannot be {profile!r}; list-model-profiles prints ids and names")
         settings = {name: value for name, value in request.params.items() if name != PROFILE}
         known = {knob.name for knob in FACTS[line].knobs}

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from tuner.goals import GoalPlan, ObjectivePlan, PricePlan
 from tuner.load.spec import Arrivals, Cancel, Dataset, Limits, Prefix, StopRule, Turns, Workload
-from tuner.plan import ContainerPlan, EnginePlan, GpuPlan, LoadPlan, Plan, SearchPlan
+from tuner.plan import ClusterPlan, ContainerPlan, EnginePlan, GpuPlan, LoadPlan, Plan, SearchPlan
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -24,6 +24,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("", Plan),
     ("engine", EnginePlan),
     ("engine.container", ContainerPlan),
+    ("engine.cluster", ClusterPlan),
     ("gpu", GpuPlan),
     ("workload", Workload),
     ("workload.dataset", Dataset),
@@ -74,7 +75,8 @@ kv_cache_config.free_gpu_memory_fraction = [0.8, 0.9]    # members of nested obj
 tensor_parallel_size = 2                                 # where the baseline differs from the server's defaults
 ```
 
-Without `[knobs]` the engine's usual ones are searched; `trtune doctor` lists the engines.
+Without `[knobs]` the engine's usual ones are searched; `trtune doctor` lists the engines. For NIM,
+`NIM_MODEL_PROFILE = "runnable"` stands for every profile that the image says this host can run, and for its own choice.
 
 ## Lengths
 

@@ -9,17 +9,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from engines.registry import get_engine
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder, is_written
 from trtune import __version__
+from trtune.profiles import with_profiles
 from tuner.budget import budget_facts
 from tuner.environment import worker_environment
-from tuner.errors import TunerError
+from tuner.errors import BadPlan, TunerError
 from tuner.facts import objectives_facts
-from tuner.server import check_plan_engine
+from tuner.server import check_plan_engine, only_client_knobs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,9 +43,13 @@ def begin_session(plan: Plan, path: Path) -> None:
         SessionExists: If the path is taken.
     """
     engine = get_engine(plan.engine.name)
-    check_plan_engine(plan.engine)
+    check_plan_engine(plan.engine, engine)
+    plan, profiles = with_profiles(plan)
     knobs = _knob_facts(plan, engine) if plan.kind == "tune" else []
-    Recorder.create(path, _facts(plan, engine, knobs)).close()
+    facts = _facts(plan, engine, knobs)
+    if profiles:
+        facts["profiles"] = [asdict(profile) for profile in profiles]
+    Recorder.create(path, facts).close()
 
 
 def start_worker(path: Path) -> subprocess.Popen[bytes]:
@@ -90,7 +96,14 @@ def _heartbeat(path: Path) -> int:
 def _knob_facts(plan: Plan, engine: Engine) -> list[dict[str, Any]]:
     from tuner.searching import knob_facts  # Optuna takes half a second: only a tuning session pays it
 
-    return knob_facts(plan, engine)
+    facts = knob_facts(plan, engine)
+    searched = {str(knob["name"]) for knob in facts if "fixed" not in knob}
+    if plan.engine.launch == "attach" and not only_client_knobs(engine, plan.engine.known_version, searched):
+        raise BadPlan(
+            "trtune does not change the settings of a server that it did not start: use launch = 'process', 'docker' or"
+            " 'kubernetes', or measure it as it is with trtune bench"
+        )
+    return facts
 
 
 def _facts(plan: Plan, engine: Engine, knobs: list[dict[str, Any]]) -> dict[str, Any]:

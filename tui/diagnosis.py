@@ -26,6 +26,14 @@ _TONES: dict[str, Tone] = {
 }
 """How a limit is shown; the others are warnings."""
 
+_NOT_SERVING = {
+    "prepare": "the configuration is prepared",
+    "start": "the server starts",
+    "reload": "the server takes new settings",
+    "stop": "the server stops",
+}
+"""Phases of a trial in which nothing is served, in words."""
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
@@ -39,9 +47,9 @@ class Diagnosis:
 def diagnose(snapshot: Snapshot) -> Diagnosis:
     """What limits now, or what the trial is doing that makes the question moot."""
     phase = snapshot.phase
-    if snapshot.running is not None and phase is not None and phase.name in ("prepare", "start", "stop"):
-        text = {"prepare": "the configuration is prepared", "start": "the server starts", "stop": "the server stops"}
-        return Diagnosis("", text[phase.name], "dim")
+    text = _NOT_SERVING.get(phase.name) if snapshot.running is not None and phase is not None else None
+    if text is not None:
+        return Diagnosis("", text, "dim")
     evidence = gather(snapshot)
     if (rule := limit_of(evidence)) is not None:
         return Diagnosis(rule.limit, rule.because(evidence), _TONES.get(rule.kind, "warn"))

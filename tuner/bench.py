@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tuner.load.generator import LoadGenerator
     from tuner.plan import Plan
     from tuner.search.objective import Objective
-    from tuner.server import Places
+    from tuner.upkeep import Upkeep
 
 _PARALLEL: Final = (Meaning.TENSOR_PARALLEL, Meaning.PIPELINE_PARALLEL, Meaning.REPLICAS)
 
@@ -36,7 +36,7 @@ class Bench:
         control: What the operator wants.
         http: For health, metrics and questions to the server.
         load: Sends the requests.
-        places: Folders and ports.
+        upkeep: Starts and stops the servers.
         on_ready: Called when a server has become ready: GPU sources that live in it can be opened now.
         watched_gpus: How many GPUs are sampled.
         source: Number of the load's source of samples.
@@ -49,7 +49,7 @@ class Bench:
     control: Control
     http: aiohttp.ClientSession
     load: LoadGenerator
-    places: Places
+    upkeep: Upkeep
     on_ready: Callable[[], Awaitable[None]]
     watched_gpus: Callable[[], int] = lambda: 0
     source: int = field(init=False)
@@ -78,7 +78,7 @@ def parallel_gpus(plan: Plan, engine: Engine, params: Mapping[str, Value]) -> in
     """The GPUs that a configuration's knobs of parallelism ask for; 0 when the engine has none of them."""
     counts = [
         params.get(knob.name, knob.default) or 1
-        for knob in engine.knobs(plan.engine.version)
+        for knob in engine.knobs(plan.engine.known_version)
         if meaning_of(knob.name) in _PARALLEL
     ]
     return math.prod(count for count in counts if isinstance(count, int)) if counts else 0

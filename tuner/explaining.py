@@ -74,7 +74,7 @@ def _knob_facts(bench: Bench, search: StudySearch) -> dict[str, Any]:
 
 def _diagnoses(reader: SessionReader, bench: Bench, search: StudySearch, known: Mapping[str, Any]) -> dict[str, Any]:
     """What limited each measured trial; what was found before is kept while the same level decides."""
-    knobs = [*search.search.space.knobs, *(knob.name for knob in bench.engine.knobs(bench.plan.engine.version))]
+    knobs = [*search.search.space.knobs, *(knob.name for knob in bench.engine.knobs(bench.plan.engine.known_version))]
     found: dict[str, Any] = {}
     for trial in reader.trials():
         level = deciding_level(reader, trial, bench.objective)

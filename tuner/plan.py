@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from engines.launch.container import Container, Mount
+from engines.launch.kubernetes_manifests import ClusterPlace
 from tuner.goals import DEFAULT_METRIC, GoalPlan, ObjectivePlan, PlanPart, PricePlan
 from tuner.load.spec import Level, Limits, StopRule, Workload
 from tuner.search.levels import HighestLevel, LevelChooser, ListedLevels
@@ -33,35 +34,61 @@ KnobValue = bool | int | float | str | None
 
 
 class ContainerPlan(PlanPart):
-    """The container a server is started in (`launch = "docker"`)."""
+    """The container a server is started in (`launch = "docker"` or `"kubernetes"`)."""
 
     image: str = Field(min_length=1, description="image with its tag; it must be on the host already")
-    gpus: tuple[str, ...] = Field(("all",), description="indices or UUIDs of GPUs, or all")
+    gpus: tuple[str, ...] | Annotated[int, Field(ge=0)] = Field(
+        ("all",), description="indices or UUIDs of GPUs, or all; a number of them, as Kubernetes wants it"
+    )
     mounts: tuple[Annotated[str, Field(pattern=r"^[^:]+:/[^:]*(:ro)?$")], ...] = Field(
-        (), description="folders as host:container, with :ro for read-only"
+        (), description="folders as host:container, with :ro for read-only; volumes and claims by name"
     )
     network: Literal["host", "bridge"] = "host"
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, description="port inside the container, with bridge")
     shm_size_bytes: Annotated[int, Field(ge=0)] = Field(0, description="size of /dev/shm; 0: the runtime's own")
     ipc: Literal["", "host", "private"] = ""
+    user: str = Field("", description="user and group in the container, as 1000:1000; empty: the image's own")
     keep_entrypoint: bool = False
 
-    def to_container(self) -> Container:
-        """The same as the launcher takes it."""
+    def to_container(self, *, pod: bool = False) -> Container:
+        """The same as the launcher takes it; a pod always has a network of its own."""
         mounts = tuple(
             Mount(source, target, read_only=mode == "ro")
             for source, target, mode in ([*mount.split(":"), ""][:3] for mount in self.mounts)
         )
         return Container(
             image=self.image,
-            gpus=self.gpus,
+            gpus=tuple(map(str, range(self.gpus))) if isinstance(self.gpus, int) else self.gpus,
             mounts=mounts,
-            network=self.network,
+            network="bridge" if pod else self.network,
             port=self.port,
             shm_size_bytes=self.shm_size_bytes,
             ipc=self.ipc,
+            user=self.user,
             keep_entrypoint=self.keep_entrypoint,
         )
+
+
+class ClusterPlan(PlanPart):
+    """Where in a cluster servers go, and how they are reached (`launch = "kubernetes"`)."""
+
+    namespace: str = Field("default", min_length=1, description="namespace; it must exist")
+    context: str = Field("", description="context of the kubeconfig; empty: the current one, or that of this pod")
+    reach: Literal["port-forward", "service"] = Field(
+        "port-forward",
+        description="through the API server from anywhere, at a cost in latency; or by the Service, inside the cluster",
+    )
+    nim_operator: bool = Field(False, description="make a NIMService of NVIDIA's NIM Operator, not a Deployment")
+    nim_cache: str = Field("", description="NIMCache with the weights; one that is not there is made, and kept")
+    auth_secret: str = Field("", description="Secret with NGC_API_KEY; empty: one is made from this environment")
+    pull_secrets: tuple[str, ...] = Field((), description="Secrets for pulling the image")
+    node_selector: dict[str, str] = Field(default_factory=dict, description="labels of the nodes to use")
+    labels: dict[str, str] = Field(default_factory=dict, description="further labels on all that is made")
+
+    def to_place(self, cache_profiles: tuple[str, ...] = ()) -> ClusterPlace:
+        """The same as the launcher takes it."""
+        told = self.model_dump(exclude={"reach"})
+        return ClusterPlace(**told, port_forward=self.reach == "port-forward", cache_profiles=cache_profiles)
 
 
 class EnginePlan(PlanPart):
@@ -69,10 +96,11 @@ class EnginePlan(PlanPart):
 
     name: str = Field("trtllm", description="engine: trtllm, llamacpp, openai, ...")
     model: str = Field("", description="model name or folder, as the server takes it")
-    launch: Literal["process", "docker", "attach"] = Field(
-        "process", description="start it as a process or in a container, or use one that runs"
+    launch: Literal["process", "docker", "kubernetes", "attach"] = Field(
+        "process", description="start it as a process, in a container or in a cluster, or use one that runs"
     )
-    container: ContainerPlan | None = Field(None, description="the container, with launch = 'docker'")
+    container: ContainerPlan | None = Field(None, description="the container, with launch = 'docker' or 'kubernetes'")
+    cluster: ClusterPlan | None = Field(None, description="the place in a cluster, with launch = 'kubernetes'")
     url: str = Field("", description="base URL of a running server (attach)")
     version: str = Field("", description="version of the server, where it decides which knobs there are")
     command: tuple[str, ...] = Field(
@@ -85,13 +113,20 @@ class EnginePlan(PlanPart):
     start_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
     api_key_env: str = Field("", description="environment variable that holds the API key; never the key itself")
     hang_timeout_s: Annotated[float, Field(gt=0)] = Field(60.0, description="no token for so long means it hangs")
+    pre_check: bool = Field(
+        True, description="have the server check a configuration before its start, where it can (NIM 2.x: --dry-run)"
+    )
 
     @model_validator(mode="after")
     def _attach_needs_a_url(self) -> EnginePlan:
         if self.launch == "attach" and not self.url:
             raise ValueError("launch = 'attach' needs url, the base URL of the running server")
-        if (self.launch == "docker") != (self.container is not None):
-            raise ValueError("launch = 'docker' and the table [engine.container] with its image go together")
+        if (self.launch in ("docker", "kubernetes")) != (self.container is not None):
+            raise ValueError(
+                "launch = 'docker' or 'kubernetes' and the table [engine.container] with its image go together"
+            )
+        if self.cluster is not None and self.launch != "kubernetes":
+            raise ValueError("the table [engine.cluster] is for launch = 'kubernetes'")
         if self.launch != "attach" and self.url:
             raise ValueError("url is for launch = 'attach'; a started server gets a free port of its own")
         return self
@@ -108,6 +143,12 @@ class EnginePlan(PlanPart):
             if _SECRET_ARGUMENT.match(word):
                 raise ValueError(f"{word.partition('=')[0]} carries a secret: give it through the environment instead")
         return self
+
+    @property
+    def known_version(self) -> str:
+        """What decides which knobs there are: the version, or for NIM the image with its tag."""
+        image = self.container.image if self.container is not None and self.name == "nim" else ""
+        return self.version or image
 
     def api_key(self) -> str:
         """The API key from the environment, or an empty string; it is stored nowhere."""

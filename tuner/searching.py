@@ -30,7 +30,7 @@ def space_of(plan: Plan, engine: Engine) -> Space:
     Raises:
         BadPlan: If the plan and the engine do not fit together.
     """
-    return build_space(engine.knobs(plan.engine.version), plan.knobs, plan.baseline)
+    return build_space(engine.knobs(plan.engine.known_version), plan.knobs, plan.baseline)
 
 
 def hardware_of(plan: Plan) -> Hardware | None:
@@ -55,7 +55,7 @@ def open_search(path: Path, plan: Plan, engine: Engine, hardware: Hardware | Non
     search = StudySearch(
         path,
         lambda storage, name: Search(
-            engine.knobs(plan.engine.version),
+            engine.knobs(plan.engine.known_version),
             objectives if len(objectives) > 1 else objectives[0],
             hardware=hardware or hardware_of(plan),
             model=checkpoint_of(plan.engine.model),
@@ -89,7 +89,7 @@ def knob_facts(plan: Plan, engine: Engine) -> list[dict[str, Any]]:
     engine allows (`allowed`, in the same words). One that is held has `fixed`.
     """
     space = space_of(plan, engine)
-    by_name = {knob.name: knob for knob in engine.knobs(plan.engine.version)}
+    by_name = {knob.name: knob for knob in engine.knobs(plan.engine.known_version)}
     searched = [
         {
             **_knob_facts(knob, space.baseline.get(name, knob.default)),

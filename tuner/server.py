@@ -10,13 +10,13 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from engines.base import Failure, LaunchRequest
+from engines.base import Failure, LaunchRequest, LaunchSpec
 from engines.errors import BadConfiguration
 from engines.launch.attach import AttachLauncher
 from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher
 from tuner.load.spec import Endpoint
-from tuner.plan import is_secret_name
+from tuner.plan import ClusterPlan, is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from engines.base import Engine, LaunchSpec, ServerInfo, Value
+    from engines.base import Engine, ServerInfo, Value
     from engines.launch.base import Launcher, RunningServer
     from tuner.plan import EnginePlan
 
@@ -57,11 +57,28 @@ class Places:
 
 def launcher_for(plan: EnginePlan) -> Launcher:
     """The launcher a plan asks for."""
-    if plan.launch == "docker":
-        from engines.launch.docker import DockerLauncher  # its library is an extra
+    match plan.launch:
+        case "docker":
+            from engines.launch.docker import DockerLauncher  # its library is an extra
 
-        return DockerLauncher()
-    return AttachLauncher() if plan.launch == "attach" else ProcessLauncher()
+            return DockerLauncher()
+        case "kubernetes":
+            from engines.launch.kubernetes import KubernetesLauncher  # its library is an extra
+
+            return KubernetesLauncher((plan.cluster or ClusterPlan()).to_place())
+        case "attach":
+            return AttachLauncher()
+        case "process":
+            return ProcessLauncher()
+
+
+def runs_here(plan: EnginePlan) -> bool:
+    """Whether a started server runs on this host, so that this host's GPUs are its own."""
+    if plan.launch == "docker":
+        from engines.launch._docker_api import daemon_host
+
+        return daemon_host() is None
+    return plan.launch == "process"
 
 
 def launch_spec(
@@ -73,30 +90,47 @@ def launch_spec(
         BadConfiguration: If the engine does not take it.
     """
     if plan.launch == "attach":
-        from engines.base import LaunchSpec  # only this branch makes one
-
         return LaunchSpec((), plan.url.rstrip("/"), engine.health_path)
-    work_dir = places.work_dir / f"trial-{number}"
-    work_dir.mkdir(parents=True, exist_ok=True)
-    spec = engine.launch(
-        LaunchRequest(
-            model=plan.model,
-            params=params,
-            host=plan.host,
-            port=free_port(plan.host),
-            work_dir=work_dir,
-            command=tuple(places.fill(word) for word in plan.command),
-            arguments=tuple(places.fill(word) for word in plan.arguments),
-            environment=plan.environment,
-            container=None if plan.container is None else plan.container.to_container(),
-            version=plan.version,
-        )
-    )
+    spec = engine.launch(launch_request(plan, engine, params, places, number))
     if plan.container is not None and spec.container is None:
         raise BadConfiguration(
             f"trtune does not start {engine.title} in a container: use launch = 'process' or 'attach'"
         )
     return spec
+
+
+def pre_check_spec(
+    plan: EnginePlan, engine: Engine, params: Mapping[str, Value], places: Places, number: int
+) -> LaunchSpec | None:
+    """The command with which the server checks a configuration before it is started, where it has one.
+
+    Raises:
+        BadConfiguration: If the engine does not take it.
+    """
+    if plan.launch == "attach":
+        return None
+    return engine.pre_check(launch_request(plan, engine, params, places, number))
+
+
+def launch_request(
+    plan: EnginePlan, engine: Engine, params: Mapping[str, Value], places: Places, number: int
+) -> LaunchRequest:
+    """What is to be started for a configuration, with a folder and a free port of its own."""
+    work_dir = places.work_dir / f"trial-{number}"
+    work_dir.mkdir(parents=True, exist_ok=True)
+    pod = plan.launch == "kubernetes"
+    return LaunchRequest(
+        model=plan.model,
+        params=params,
+        host=plan.host,
+        port=free_port(plan.host, engine.ports),
+        work_dir=work_dir,
+        command=tuple(places.fill(word) for word in plan.command),
+        arguments=tuple(places.fill(word) for word in plan.arguments),
+        environment=plan.environment,
+        container=None if plan.container is None else plan.container.to_container(pod=pod),
+        version=plan.version,
+    )
 
 
 def shown_launch(spec: LaunchSpec, places: Places) -> dict[str, object]:
@@ -203,11 +237,21 @@ class Watchdog:
         )
 
 
-def check_plan_engine(plan: EnginePlan) -> None:
+def check_plan_engine(plan: EnginePlan, engine: Engine) -> None:
     """Refuse what no engine can do.
 
     Raises:
-        BadConfiguration: If a started server is given no model.
+        BadConfiguration: If a started server is given no model, or one that it cannot serve.
     """
-    if plan.launch != "attach" and not plan.model and plan.name != "nim":
+    if plan.launch == "attach":
+        return
+    if not plan.model and plan.name != "nim":
         raise BadConfiguration("engine.model is missing: name the model or its folder, as the server takes it")
+    if plan.launch == "process" and (problem := engine.check_model(plan.model)):
+        raise BadConfiguration(f"engine.model: {problem}")
+
+
+def only_client_knobs(engine: Engine, version: str, names: set[str]) -> bool:
+    """Whether all these settings are the client's own, so that a server that runs need not change."""
+    costs = {knob.name: knob.cost for knob in engine.knobs(version)}
+    return all(costs.get(name) == "client" for name in names)

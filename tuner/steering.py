@@ -35,7 +35,7 @@ def with_range(plan: Plan, engine: Engine, args: Mapping[str, Any]) -> Plan:
         raise BadPlan("write which knob, and its domain: a range, a list of choices, or one value")
     tables = plan.model_dump(mode="json")
     wanted = tables["knobs"] or {
-        knob.name: own_domain(knob) for knob in engine.knobs(plan.engine.version) if knob.searched
+        knob.name: own_domain(knob) for knob in engine.knobs(plan.engine.known_version) if knob.searched
     }
     changed = _validated(plan, {**tables, "knobs": {**wanted, name: args["domain"]}})
     space_of(changed, engine)

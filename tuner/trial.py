@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from engines.base import Failure
-from engines.errors import BadConfiguration, EngineError, MissingProgram, StartFailed
+from engines.errors import BadConfiguration, CannotStart, EngineError, MissingProgram, NoRuntime, StartFailed
 from sessions.records import FailureRecord
 from tuner.load.errors import BadWorkload, LoadError
 from tuner.measuring import Broken, Measurement, measure_levels
 from tuner.search.levels import ListedLevels
 from tuner.search.objective import Score, score_levels
-from tuner.server import launch_spec, launcher_for, shown_launch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -92,19 +91,20 @@ async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None]
     on_number(number)
     bench.recorder.start_phase(number, "prepare")
     server: RunningServer | None = None
+    outcome: TrialResult | None = None
     try:
-        server = await _start(bench, number, order.params)
+        server = await bench.upkeep.bring(number, order.params)
         outcome = await _judge(bench, number, order, server)
+    except (MissingProgram, CannotStart, NoRuntime, BadWorkload) as error:
+        # No other configuration would fare better.
+        bench.recorder.end_trial(number, "failed", failure=FailureRecord("cannot_start", str(error), "", ()))
+        raise
     except StartFailed as error:
         outcome = _failed(number, order, error.failure)
     except Broken as error:
         outcome = _failed(number, order, error.failure)
     except BadConfiguration as error:
         outcome = _failed(number, order, Failure("bad_config", str(error)))
-    except (MissingProgram, BadWorkload):
-        # No other configuration would fare better.
-        bench.recorder.end_trial(number, "failed")
-        raise
     except (EngineError, LoadError) as error:
         outcome = _failed(number, order, Failure("failed", str(error), infeasible=False))
     except TimeoutError:
@@ -112,36 +112,14 @@ async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None]
         outcome = _failed(number, order, Failure("hung", text))
     finally:
         if server is not None:
-            bench.recorder.start_phase(number, "stop")
-            await server.stop()
+            well = outcome is not None and outcome.score is not None
+            await bench.upkeep.give_back(number, server, order.params, well=well)
     if bench.control.stop.is_set():
         outcome = TrialResult(number, "interrupted")
     elif bench.control.skipping:
         outcome = TrialResult(number, "skipped")
     _record(bench, outcome)
     return outcome
-
-
-async def _start(bench: Bench, number: int, params: Params) -> RunningServer:
-    recorder, plan = bench.recorder, bench.plan.engine
-    spec = launch_spec(plan, bench.engine, params, bench.places, number)
-    recorder.update_trial(number, launch=shown_launch(spec, bench.places))
-    recorder.start_phase(number, "start")
-    server = await launcher_for(plan).start(spec, lambda line: recorder.log("server", "info", line))
-    try:
-        ready = asyncio.ensure_future(server.wait_ready(bench.http, plan.start_timeout_s))
-        interrupted = asyncio.ensure_future(bench.control.interrupt.wait())
-        await asyncio.wait({ready, interrupted}, return_when=asyncio.FIRST_COMPLETED)
-        interrupted.cancel()
-        if not ready.done():
-            ready.cancel()
-            return server
-        recorder.update_trial(number, ready_s=await ready)
-        await bench.on_ready()
-    except BaseException:
-        await server.stop()
-        raise
-    return server
 
 
 async def _judge(bench: Bench, number: int, order: Order, server: RunningServer) -> TrialResult:

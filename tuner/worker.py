@@ -36,8 +36,9 @@ from tuner.load.errors import LoadError
 from tuner.load.generator import LoadGenerator
 from tuner.plan import Plan
 from tuner.sampling import GpuSampler
-from tuner.server import Places, auth_headers
+from tuner.server import Places, auth_headers, runs_here
 from tuner.tune import TuneJob
+from tuner.upkeep import Upkeep
 from tuner.watch import BenchJob, WatchJob
 
 if TYPE_CHECKING:
@@ -94,6 +95,15 @@ class Worker:
             places = Places(Path(folder), free_port("127.0.0.1"))
             headers = auth_headers(self._plan.engine)
             async with aiohttp.ClientSession(headers=headers) as http, LoadGenerator() as load:
+                upkeep = Upkeep(
+                    plan=self._plan,
+                    engine=self._engine,
+                    recorder=self._recorder,
+                    control=self._control,
+                    http=http,
+                    places=places,
+                    on_ready=lambda: self._open_gpus(places),
+                )
                 bench = Bench(
                     plan=self._plan,
                     engine=self._engine,
@@ -102,7 +112,7 @@ class Worker:
                     control=self._control,
                     http=http,
                     load=load,
-                    places=places,
+                    upkeep=upkeep,
                     on_ready=lambda: self._open_gpus(places),
                     watched_gpus=lambda: self._gpus.count if self._gpus else 0,
                 )
@@ -112,6 +122,7 @@ class Worker:
                     return await self._work(self._job)
                 finally:
                     self._job.close()
+                    await upkeep.close()
                     if self._gpus is not None:
                         await self._gpus.close()
 
@@ -140,13 +151,18 @@ class Worker:
         if self._gpus is not None:
             return
         wish = self._plan.gpu
-        source = await asyncio.to_thread(open_gpu_source, places.fill(wish.dcgm_url) or None, wish.local)
+        source = await asyncio.to_thread(open_gpu_source, places.fill(wish.dcgm_url) or None, self._sees_gpus())
         if isinstance(source, NoGpu):
             if first:
                 self._recorder.set_meta({"gpu_note": source.reason})
             return
         self._recorder.set_meta({"gpu_note": ""})
         self._gpus = GpuSampler(source, self._recorder, wish.period_s)
+
+    def _sees_gpus(self) -> bool:
+        """Whether this host's GPUs are those of the server."""
+        engine = self._plan.engine
+        return self._plan.gpu.local and (engine.launch == "attach" or runs_here(engine))
 
     async def _tick(self) -> None:
         while True:

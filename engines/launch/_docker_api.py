@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from engines.base import Failure
-from engines.errors import MissingProgram, Unreachable
+from engines.errors import CannotStart, MissingProgram, NoRuntime, StartFailed
 from engines.launch.container import ALL_GPUS
 from engines.launch.ports import split_url
 
@@ -27,15 +27,20 @@ LABEL = "trtune.server"
 API_TIMEOUT_S = 60
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
+PORT_IN_USE = "port_in_use"
+
 _START_FAILURES = (
     ("could not select device driver", "no_gpu", "Docker cannot give GPUs: install the NVIDIA container toolkit"),
     ("unknown device", "no_gpu", "a GPU is not there: correct the indices or UUIDs of the plan"),
-    ("port is already allocated", "port_in_use", "the port is taken: stop what listens there or choose another"),
-    ("address already in use", "port_in_use", "the port is taken: stop what listens there or choose another"),
+    ("port is already allocated", PORT_IN_USE, "the port is taken: stop what listens there or choose another"),
+    ("address already in use", PORT_IN_USE, "the port is taken: stop what listens there or choose another"),
     ("executable file not found", "bad_config", "the image has no such program: correct the plan's command"),
     ("no such file or directory", "bad_config", "the image has no such program: correct the plan's command"),
 )
-"""Part of Docker's text (lower case), kind of failure, what to do. None is a tuned setting's fault."""
+"""Part of Docker's text (lower case), kind of failure, what to do.
+
+None is a tuned setting's fault; only a taken port passes by itself.
+"""
 
 
 def connect() -> docker.APIClient:
@@ -43,7 +48,7 @@ def connect() -> docker.APIClient:
 
     Raises:
         MissingProgram: If the package `docker` is not installed.
-        Unreachable: If no daemon answers, or this user may not talk to it.
+        NoRuntime: If no daemon answers, or this user may not talk to it.
     """
     try:
         import docker
@@ -139,7 +144,7 @@ def call(method: Any, *arguments: Any, **named: Any) -> Any:
     """A call of the daemon.
 
     Raises:
-        Unreachable: If it does not answer.
+        NoRuntime: If it does not answer.
         docker.errors.APIError: If it refuses.
     """
     import requests
@@ -149,18 +154,18 @@ def call(method: Any, *arguments: Any, **named: Any) -> Any:
     except requests.exceptions.ConnectionError as error:
         raise _unreachable(error) from error
     except requests.exceptions.Timeout as error:
-        raise Unreachable(f"the Docker daemon did not answer within {API_TIMEOUT_S} s; is its host well?") from error
+        raise NoRuntime(f"the Docker daemon did not answer within {API_TIMEOUT_S} s; is its host well?") from error
 
 
-def _unreachable(error: Exception) -> Unreachable:
+def _unreachable(error: Exception) -> NoRuntime:
     """Why nobody answers, by the operating system's own error inside what the libraries wrapped around it."""
     where = os.environ.get("DOCKER_HOST", "the default socket")
     cause = _os_error(error)
     if isinstance(cause, PermissionError):
-        return Unreachable(f"this user may not use Docker at {where}; join the group docker, or use a rootless daemon")
+        return NoRuntime(f"this user may not use Docker at {where}; join the group docker, or use a rootless daemon")
     if cause is not None:
-        return Unreachable(f"no Docker daemon answers at {where}; start it, or set DOCKER_HOST to where it listens")
-    return Unreachable(f"Docker at {where} cannot be used: {one_line(str(error))}; check DOCKER_HOST")
+        return NoRuntime(f"no Docker daemon answers at {where}; start it, or set DOCKER_HOST to where it listens")
+    return NoRuntime(f"Docker at {where} cannot be used: {one_line(str(error))}; check DOCKER_HOST")
 
 
 def _os_error(error: BaseException) -> OSError | None:
@@ -174,13 +179,14 @@ def _os_error(error: BaseException) -> OSError | None:
     return None
 
 
-def start_failure(error: docker.errors.APIError) -> Failure:
+def start_failure(error: docker.errors.APIError) -> StartFailed:
     """What a refused start means, in one line."""
     told = one_line(str(error.explanation or error))
     for part, kind, advice in _START_FAILURES:
         if part in told.lower():
-            return Failure(kind, f"{advice} (Docker says: {told})", infeasible=False)
-    return Failure("exited", f"Docker cannot start the container: {told}", infeasible=False)
+            failure = Failure(kind, f"{advice} (Docker says: {told})", infeasible=False)
+            return StartFailed(failure) if kind == PORT_IN_USE else CannotStart(failure)
+    return StartFailed(Failure("exited", f"Docker cannot start the container: {told}", infeasible=False))
 
 
 def one_line(text: str) -> str:

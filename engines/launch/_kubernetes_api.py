@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from engines.base import Failure
-from engines.errors import EngineError, MissingProgram, StartFailed, Unreachable
+from engines.errors import CannotStart, EngineError, MissingProgram, NoRuntime, StartFailed
 from engines.launch.kubernetes_manifests import NIM_GROUP, NIM_VERSION
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Cluster:
 
         Raises:
             MissingProgram: If the package `kubernetes` is not installed.
-            Unreachable: If there is no usable configuration.
+            NoRuntime: If there is no usable configuration.
         """
         try:
             import kubernetes
@@ -52,7 +52,7 @@ class Cluster:
 
         Raises:
             StartFailed: If the cluster refuses it.
-            Unreachable: If the cluster does not answer, or not to these credentials.
+            NoRuntime: If the cluster does not answer, or not to these credentials.
         """
         kind, namespace = manifest["kind"], self.place.namespace
         if kind in PLURALS:
@@ -67,7 +67,7 @@ class Cluster:
         """Delete a resource and what hangs on it; one that is gone is as wanted.
 
         Raises:
-            StartFailed, Unreachable: As `create`.
+            StartFailed, NoRuntime: As `create`.
         """
         namespace, what = self.place.namespace, f"delete the {kind} {name}"
         if kind in PLURALS:
@@ -79,14 +79,21 @@ class Cluster:
             call = functools.partial(self._calls(kind)[1], name, namespace)
             await self._call(call, what=what, missing_is_fine=True, propagation_policy="Foreground")
 
+    async def exists(self, kind: str, name: str) -> bool:
+        """Whether there is such a NIM Operator resource."""
+        return await self._custom_resource(kind, name) is not None
+
     async def custom_state(self, kind: str, name: str) -> str:
         """`status.state` of a NIM Operator resource; empty while it has none or is gone."""
+        told = await self._custom_resource(kind, name)
+        status = told.get("status") if isinstance(told, dict) else None
+        return str(status.get("state", "")) if isinstance(status, dict) else ""
+
+    async def _custom_resource(self, kind: str, name: str) -> Any:
         call = functools.partial(
             self._custom.get_namespaced_custom_object, NIM_GROUP, NIM_VERSION, self.place.namespace, PLURALS[kind], name
         )
-        told = await self._call(call, what=f"read the {kind} {name}", missing_is_fine=True)
-        status = told.get("status") if isinstance(told, dict) else None
-        return str(status.get("state", "")) if isinstance(status, dict) else ""
+        return await self._call(call, what=f"read the {kind} {name}", missing_is_fine=True)
 
     async def pods(self, name: str) -> list[Manifest]:
         """The pods of a server, oldest first, as the API's JSON."""
@@ -112,6 +119,7 @@ class Cluster:
             "Service": (self._core.create_namespaced_service, self._core.delete_namespaced_service),
             "ConfigMap": (self._core.create_namespaced_config_map, self._core.delete_namespaced_config_map),
             "Secret": (self._core.create_namespaced_secret, self._core.delete_namespaced_secret),
+            "Pod": (self._core.create_namespaced_pod, self._core.delete_namespaced_pod),
         }
         return calls[kind]
 
@@ -129,7 +137,7 @@ class Cluster:
             raise self._refusal(error, what) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             host = self.configuration.host
-            raise Unreachable(f"the cluster at {host} does not answer; is the kubeconfig's context right?") from error
+            raise NoRuntime(f"the cluster at {host} does not answer; is the kubeconfig's context right?") from error
         except ValueError as error:
             raise EngineError(f"the cluster's answer makes no sense, asked to {what}: {one_line(error)}") from error
 
@@ -137,16 +145,16 @@ class Cluster:
         """Why the cluster refuses, in one line."""
         where = f"namespace {self.place.namespace!r}"
         if error.status == EXPIRED:
-            return Unreachable("the cluster refuses these credentials: they are wrong or have expired; log in again")
+            return NoRuntime("the cluster refuses these credentials: they are wrong or have expired; log in again")
         if error.status == FORBIDDEN:
             text = f"this account may not {what} in {where}: ask for the role; {_message(error)}"
-            return StartFailed(Failure("no_permission", text, infeasible=False))
+            return CannotStart(Failure("no_permission", text, infeasible=False))
         if error.status == GONE and "NIM" in what:
             text = f"cannot {what}: the cluster has no such resource; install NVIDIA's NIM Operator"
-            return StartFailed(Failure("no_operator", text, infeasible=False))
+            return CannotStart(Failure("no_operator", text, infeasible=False))
         if error.status == GONE:
             text = f"cannot {what}: {_message(error)}; does {where} exist?"
-            return StartFailed(Failure("no_namespace", text, infeasible=False))
+            return CannotStart(Failure("no_namespace", text, infeasible=False))
         text = f"the cluster does not {what}: {_message(error)}"
         return StartFailed(Failure("refused", text, infeasible=False))
 
@@ -169,12 +177,12 @@ def _configuration(kubernetes: Any, context: str) -> Any:
         kubernetes.config.load_kube_config(context=context or None, client_configuration=configuration)
     except ConfigException as error:
         if context:
-            raise Unreachable(f"the kubeconfig cannot be used for context {context!r}: {one_line(error)}") from error
+            raise NoRuntime(f"the kubeconfig cannot be used for context {context!r}: {one_line(error)}") from error
         try:
             kubernetes.config.load_incluster_config(client_configuration=configuration)
         except ConfigException:
             text = f"there is no usable kubeconfig ({one_line(error)}); set KUBECONFIG or log in to the cluster"
-            raise Unreachable(text) from error
+            raise NoRuntime(text) from error
     return configuration
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from engines._http import get
 from engines.base import Failure
-from engines.errors import EngineError, Unreachable
+from engines.errors import BadConfiguration, EngineError, Unreachable
 from engines.launch.ports import split_url
 
 if TYPE_CHECKING:
     import aiohttp
 
     from engines.base import LaunchSpec
-    from engines.launch.base import LogSink
+    from engines.launch.base import Finished, LogSink
 
 POLL_S = 0.5
 HEALTH_TIMEOUT_S = 10.0
@@ -79,3 +79,11 @@ class AttachLauncher:
     async def start(self, spec: LaunchSpec, on_log: LogSink) -> AttachedServer:
         """The server at `spec.url`."""
         return AttachedServer(spec.url, spec.ready_path)
+
+    async def run_to_end(self, spec: LaunchSpec, timeout_s: float) -> Finished:
+        """Never possible.
+
+        Raises:
+            BadConfiguration: Always.
+        """
+        raise BadConfiguration("nothing is started beside a server that somebody else runs")

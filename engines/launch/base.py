@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -14,6 +15,21 @@ if TYPE_CHECKING:
 
 LogSink = Callable[[str], None]
 """Receives each log line of the server, without its line end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A command that was run to its end.
+
+    Attributes:
+        exit_code: Its exit status; -1 when the runtime does not say.
+        lines: First and last lines of what it printed.
+        failure: The known failure that it named, or None.
+    """
+
+    exit_code: int
+    lines: tuple[str, ...]
+    failure: Failure | None
 
 
 class RunningServer(Protocol):
@@ -66,7 +82,18 @@ class Launcher(Protocol):
         """Start the server; does not wait until it is ready.
 
         Raises:
-            MissingProgram: If the program is not there.
+            MissingProgram: If the program, or the package that starts it, is not there.
+            NoRuntime: If the daemon or cluster that is to start it does not answer, or not to this user.
+            CannotStart: If no configuration can be started: no such image, no permission, no such namespace.
             StartFailed: If the port is taken, or the process cannot be made.
+        """
+        ...
+
+    async def run_to_end(self, spec: LaunchSpec, timeout_s: float) -> Finished:
+        """Run a command that ends by itself, such as a dry run or a list of profiles; nothing of it is left behind.
+
+        Raises:
+            MissingProgram, NoRuntime, CannotStart: As `start`.
+            StartFailed: As `start`, or when it has not ended within `timeout_s`.
         """
         ...

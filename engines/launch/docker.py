@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engines.base import Failure
-from engines.errors import BadConfiguration, EngineError, StartFailed
+from engines.errors import BadConfiguration, CannotStart, EngineError
 from engines.launch._docker_api import (
     archive,
     call,
@@ -28,32 +26,17 @@ from engines.launch._docker_api import (
 )
 from engines.launch.log import LineSplitter
 from engines.launch.ports import require_free
-from engines.launch.remote import READY_POLL_S, SETTLE_S, RemoteLog, RemoteServer, WorkloadState
+from engines.launch.remote import RemoteLog, RemoteServer, WorkloadState, run_out
 
 if TYPE_CHECKING:
     import docker
 
     from engines.base import LaunchSpec
-    from engines.launch.base import LogSink
+    from engines.launch.base import Finished, LogSink
     from engines.launch.container import Container
 
 STOP_GRACE_S = 30
 KILLED_EXIT_CODES = frozenset({130, 137, 143})
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A container that was run to its end.
-
-    Attributes:
-        exit_code: Its exit status.
-        lines: First and last lines of what it printed.
-        failure: The known failure that it named, or None.
-    """
-
-    exit_code: int
-    lines: tuple[str, ...]
-    failure: Failure | None
 
 
 class DockerLauncher:
@@ -69,8 +52,9 @@ class DockerLauncher:
         Raises:
             BadConfiguration: If the specification names no container.
             MissingProgram: If the package `docker` is not installed.
-            Unreachable: If no daemon answers, or this user may not talk to it.
-            StartFailed: If the image or a GPU is not there, or the port is taken.
+            NoRuntime: If no daemon answers, or this user may not talk to it.
+            CannotStart: If the image or a GPU is not there.
+            StartFailed: If the port is taken.
         """
         if spec.container is None:
             raise BadConfiguration("a Docker launch needs an image; name it in the plan")
@@ -98,7 +82,7 @@ class DockerLauncher:
         """Run a command that ends by itself, such as a dry run or a list of profiles, and remove its container.
 
         Raises:
-            BadConfiguration, MissingProgram, Unreachable: As `start`.
+            BadConfiguration, MissingProgram, NoRuntime: As `start`.
             StartFailed: As `start`, or when it has not ended within `timeout_s`.
         """
         if spec.container is None:
@@ -107,19 +91,7 @@ class DockerLauncher:
         workload = await self._started(api, spec, spec.container)
         log = RemoteLog(spec, lambda _: None)
         log.follow(functools.partial(_read_log, api, workload.id))
-        deadline = time.monotonic() + timeout_s
-        try:
-            while not (state := await workload.state()).ended:
-                if time.monotonic() > deadline:
-                    raise StartFailed(
-                        Failure("timeout", f"the command has not ended within {timeout_s:g} s; see its log")
-                    )
-                await asyncio.sleep(READY_POLL_S)
-            await log.settle(SETTLE_S)
-        finally:
-            await workload.remove()
-        code = -1 if state.exit_code is None else state.exit_code
-        return Finished(code, log.kept.lines, log.kept.failure(code))
+        return await run_out(workload, log, timeout_s)
 
 
 class DockerContainer:
@@ -145,7 +117,7 @@ class DockerContainer:
         """What the daemon says.
 
         Raises:
-            Unreachable: If it does not answer.
+            NoRuntime: If it does not answer.
         """
         return await asyncio.to_thread(self._state)
 
@@ -153,7 +125,7 @@ class DockerContainer:
         """Stop (SIGTERM, then SIGKILL) and remove it with its anonymous volumes.
 
         Raises:
-            Unreachable: If the daemon does not answer; the container may still run then.
+            NoRuntime: If the daemon does not answer; the container may still run then.
         """
         await asyncio.to_thread(self._remove)
 
@@ -207,9 +179,9 @@ def _create_and_start(api: docker.APIClient, spec: LaunchSpec, container: Contai
         container_id = str(call(api.create_container, host_config=host_config, **settings)["Id"])
     except ImageNotFound as error:
         text = f"image {container.image} is not on the Docker host; run: docker pull {container.image}"
-        raise StartFailed(Failure("no_image", text, infeasible=False)) from error
+        raise CannotStart(Failure("no_image", text, infeasible=False)) from error
     except APIError as error:
-        raise StartFailed(start_failure(error)) from error
+        raise start_failure(error) from error
     try:
         if spec.files:
             call(api.put_archive, container_id, "/", archive(spec))
@@ -218,7 +190,7 @@ def _create_and_start(api: docker.APIClient, spec: LaunchSpec, container: Contai
         with contextlib.suppress(APIError, EngineError):
             call(api.remove_container, container_id, force=True, v=True)
         if isinstance(error, APIError):
-            raise StartFailed(start_failure(error)) from error
+            raise start_failure(error) from error
         raise
     return container_id
 

@@ -14,23 +14,28 @@ import uuid
 from typing import TYPE_CHECKING
 
 from engines.base import Failure
-from engines.errors import BadConfiguration, EngineError, StartFailed
+from engines.errors import BadConfiguration, CannotStart, EngineError, StartFailed
 from engines.launch import kubernetes_manifests as manifests
 from engines.launch._kubernetes_api import Cluster, one_line
 from engines.launch.log import LineSplitter
 from engines.launch.port_forward import PortForward
 from engines.launch.ports import require_free
-from engines.launch.remote import RemoteLog, RemoteServer, WorkloadState
+from engines.launch.remote import RemoteLog, RemoteServer, WorkloadState, run_out
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from engines.base import LaunchSpec
-    from engines.launch.base import LogSink
+    from engines.launch.base import Finished, LogSink
     from engines.launch.container import Container
     from engines.launch.kubernetes_manifests import ClusterPlace, Manifest
 
 POLL_S = 0.5
 LOG_RETRY_S = 1.0
 GONE_TIMEOUT_S = 120.0
+CACHE_LIMIT_S = 7200.0
+"""Weights of the largest models take an hour and more to download."""
+
 CACHE_POLL_S = 5.0
 
 HOPELESS = frozenset({"InvalidImageName", "ErrImagePull", "ImagePullBackOff", "CreateContainerConfigError"})
@@ -50,25 +55,49 @@ class KubernetesLauncher:
         Raises:
             BadConfiguration: If the specification cannot be run in a cluster.
             MissingProgram: If the package `kubernetes` is not installed.
-            Unreachable: If the cluster does not answer, or not to these credentials.
+            NoRuntime: If the cluster does not answer, or not to these credentials.
             StartFailed: If the cluster refuses a resource, or the local port is taken. What was made is deleted again.
         """
         container = _checked(spec)
         cluster = await asyncio.to_thread(Cluster, self._place)
-        name = f"trtune-{uuid.uuid4().hex[:8]}"
+        if self._place.nim_operator and self._place.nim_cache:
+            await self.ensure_cache(self._place.nim_cache, container.image, self._place.cache_profiles, CACHE_LIMIT_S)
+        name = _new_name()
         pod = ServerPod(cluster, name, container.port)
         made = self._resources(spec, container, name)
+        url = await self._make(pod, made, spec.url)
+        log = RemoteLog(spec, on_log)
+        log.follow(functools.partial(_read_log, cluster, pod, asyncio.get_running_loop()))
+        return RemoteServer(spec, url, pod, log)
+
+    async def run_to_end(self, spec: LaunchSpec, timeout_s: float) -> Finished:
+        """Run a command that ends by itself, in a pod of its own that is deleted afterwards.
+
+        Raises:
+            BadConfiguration, MissingProgram, NoRuntime, CannotStart: As `start`.
+            StartFailed: As `start`, or when it has not ended within `timeout_s`.
+        """
+        container = _checked(spec)
+        cluster = await asyncio.to_thread(Cluster, self._place)
+        name = _new_name()
+        pod = ServerPod(cluster, name, container.port)
+        made, secret = self._secrets(spec, name)
+        await self._make(pod, [*made, manifests.single_pod(spec, container, name, self._place, secret)], url=None)
+        log = RemoteLog(spec, lambda _: None)
+        log.follow(functools.partial(_read_log, cluster, pod, asyncio.get_running_loop()))
+        return await run_out(pod, log, timeout_s)
+
+    async def _make(self, pod: ServerPod, made: Sequence[Manifest], url: str | None) -> str:
+        """Make the resources, in order; returns where the server will answer. What was made goes if one is refused."""
         try:
-            url = await pod.reach(spec.url)
+            reached = "" if url is None else await pod.reach(url)
             for manifest in made:
                 await pod.make(manifest)
         except BaseException:  # cancelled too: nothing is left behind
             with contextlib.suppress(EngineError):  # what was refused first is what counts
                 await pod.remove()
             raise
-        log = RemoteLog(spec, on_log)
-        log.follow(functools.partial(_read_log, cluster, pod, asyncio.get_running_loop()))
-        return RemoteServer(spec, url, pod, log)
+        return reached
 
     async def ensure_cache(self, name: str, image: str, profiles: tuple[str, ...], timeout_s: float) -> None:
         """Make a NIMCache, if there is none of that name, and wait until its weights are there.
@@ -76,28 +105,36 @@ class KubernetesLauncher:
         It is kept: trials come and go, the weights stay.
 
         Raises:
-            StartFailed: If the operator fails to fill it, or not within `timeout_s`.
-            MissingProgram, Unreachable: As `start`.
+            BadConfiguration: If it is to be made and no Secret holds the NGC key.
+            CannotStart: If the operator fails to fill it, or not within `timeout_s`.
+            MissingProgram, NoRuntime: As `start`.
         """
         cluster = await asyncio.to_thread(Cluster, self._place)
-        if not await cluster.custom_state("NIMCache", name):
+        if not await cluster.exists("NIMCache", name):
+            if not self._place.auth_secret:
+                raise BadConfiguration(
+                    f"NIMCache {name} is not there, and to make it auth_secret must name a Secret with the NGC key"
+                )
             await cluster.create(manifests.nim_cache(image, name, self._place, profiles))
         deadline = time.monotonic() + timeout_s
         while (state := await cluster.custom_state("NIMCache", name)) != "Ready":
             if state == "Failed" or time.monotonic() > deadline:
                 why = "failed" if state == "Failed" else f"is {state or 'not there'} after {timeout_s:g} s"
                 text = f"NIMCache {name} {why}; see: kubectl describe nimcache {name}"
-                raise StartFailed(Failure("no_weights", text, infeasible=False))
+                raise CannotStart(Failure("no_weights", text, infeasible=False))
             await asyncio.sleep(min(CACHE_POLL_S, timeout_s / 10))
+
+    def _secrets(self, spec: LaunchSpec, name: str) -> tuple[list[Manifest], str]:
+        """A Secret of the inherited variables, if none is named and any has a value, and the name to use."""
+        values = {variable: os.environ[variable] for variable in spec.inherit if variable in os.environ}
+        if self._place.auth_secret or not values:
+            return [], self._place.auth_secret
+        return [manifests.secret_manifest(values, name, self._place)], name
 
     def _resources(self, spec: LaunchSpec, container: Container, name: str) -> list[Manifest]:
         """All that is to be made, in order."""
         place = self._place
-        values = {variable: os.environ[variable] for variable in spec.inherit if variable in os.environ}
-        secret = place.auth_secret or (name if values else "")
-        made = []
-        if values and not place.auth_secret:
-            made.append(manifests.secret_manifest(values, name, place))
+        made, secret = self._secrets(spec, name)
         if place.nim_operator:
             if not secret:
                 raise BadConfiguration("a NIMService needs the NGC key: export NGC_API_KEY, or name an auth secret")
@@ -140,7 +177,7 @@ class ServerPod:
         """Make a resource. It is remembered before: a call that fails on its way back may have made it.
 
         Raises:
-            StartFailed, Unreachable: If the cluster refuses.
+            StartFailed, NoRuntime: If the cluster refuses.
         """
         self._made.append((manifest["kind"], manifest["metadata"]["name"]))
         await self._cluster.create(manifest)
@@ -169,7 +206,7 @@ class ServerPod:
         """Delete all that was made, newest first, and wait until no pod is left: then its GPU is free.
 
         Raises:
-            StartFailed, Unreachable: If the cluster refuses.
+            StartFailed, NoRuntime: If the cluster refuses.
         """
         self.removed = True
         if self._forward is not None:
@@ -198,7 +235,8 @@ def pod_state(pod: Manifest) -> WorkloadState:
         return WorkloadState(True, code if isinstance(code, int) else None, detail)
     waiting = _mapping(now.get("waiting"))
     if (reason := one_line(waiting.get("reason", ""))) in HOPELESS:
-        return WorkloadState(True, detail=f"{reason}: {one_line(waiting.get('message', ''))}", infeasible=False)
+        detail = f"{reason}: {one_line(waiting.get('message', ''))}"
+        return WorkloadState(True, detail=detail, infeasible=False, hopeless=True)
     if status.get("phase") == "Failed":
         return WorkloadState(True, detail=one_line(status.get("reason", "")) or "its pod failed", infeasible=False)
     unplaced = [
@@ -207,6 +245,10 @@ def pod_state(pod: Manifest) -> WorkloadState:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False"
     ]
     return WorkloadState(detail=f"no node takes it: {unplaced[0]}" if unplaced else "")
+
+
+def _new_name() -> str:
+    return f"trtune-{uuid.uuid4().hex[:8]}"
 
 
 def _mapping(value: object) -> Manifest:

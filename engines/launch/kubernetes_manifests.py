@@ -39,7 +39,8 @@ class ClusterPlace:
         port_forward: Reach the server through the API server, from anywhere; adds its way to every latency. Else by the
             Service's name inside the cluster, which is how to measure.
         nim_operator: Make a NIMService instead of a Deployment.
-        nim_cache: NIMCache with the weights (NIMService).
+        nim_cache: NIMCache with the weights (NIMService); one that is not there is made, and kept.
+        cache_profiles: Profiles a new NIMCache downloads; empty: the operator's choice.
         auth_secret: Existing Secret with `NGC_API_KEY`; empty: one is made from the inherited variables.
         pull_secrets: Existing Secrets for pulling the image.
         node_selector: Labels of the nodes to use.
@@ -51,6 +52,7 @@ class ClusterPlace:
     port_forward: bool = True
     nim_operator: bool = False
     nim_cache: str = ""
+    cache_profiles: tuple[str, ...] = ()
     auth_secret: str = ""
     pull_secrets: tuple[str, ...] = ()
     node_selector: Mapping[str, str] = field(default_factory=dict)
@@ -69,6 +71,34 @@ def deployment(spec: LaunchSpec, container: Container, name: str, place: Cluster
         BadConfiguration: If the container asks for all GPUs, or its user is not a number.
     """
     labels = labels_of(name, place)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": place.namespace, "labels": labels},
+        "spec": {
+            "replicas": 1,
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": {"trtune/server": name}},
+            "template": {"metadata": {"labels": labels}, "spec": _pod_spec(spec, container, name, place, secret)},
+        },
+    }
+
+
+def single_pod(spec: LaunchSpec, container: Container, name: str, place: ClusterPlace, secret: str) -> Manifest:
+    """A pod that runs a command once.
+
+    Raises:
+        BadConfiguration: As `deployment`.
+    """
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": place.namespace, "labels": labels_of(name, place)},
+        "spec": {**_pod_spec(spec, container, name, place, secret), "restartPolicy": "Never"},
+    }
+
+
+def _pod_spec(spec: LaunchSpec, container: Container, name: str, place: ClusterPlace, secret: str) -> Manifest:
     pod: Manifest = {
         "terminationGracePeriodSeconds": GRACE_S,
         # Else a Service called vllm puts a variable VLLM_PORT into every pod, which vLLM then takes for its own.
@@ -81,17 +111,7 @@ def deployment(spec: LaunchSpec, container: Container, name: str, place: Cluster
     }
     if container.user:
         pod["securityContext"] = _security(container.user)
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": place.namespace, "labels": labels},
-        "spec": {
-            "replicas": 1,
-            "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": {"trtune/server": name}},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
-    }
+    return pod
 
 
 def service(container: Container, name: str, place: ClusterPlace) -> Manifest:

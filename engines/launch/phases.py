@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Sequence
 
-FIRST_PHASE = "container"
-"""From the start to the first line of the log: the runtime makes the container."""
+CONTAINER = "container"
+"""From the start to the first line of the log: the runtime finds a place for the container, and makes it."""
+
+PROCESS = "process"
+"""The same without a container: the program is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Phase:
     """A phase that is over.
 
     Attributes:
-        name: As in `PhaseRule`, or `container`.
+        name: As in `PhaseRule`, or `container` or `process`.
         duration_s: How long it took.
     """
 
@@ -46,16 +49,19 @@ class StartupPhases:
     Lines that come late (a download beside the load) do not turn the time back.
     """
 
-    def __init__(self, rules: Sequence[PhaseRule], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, rules: Sequence[PhaseRule], first: str = PROCESS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Begin now.
 
         Args:
             rules: The phases in their order.
+            first: Name of what passes before the first line of the log.
             clock: Seconds.
         """
         self._rules = rules
         self._clock = clock
-        self._began: list[tuple[str, float]] = [(FIRST_PHASE, clock())]
+        self._began: list[tuple[str, float]] = [(first, clock())]
         self._next = 0
         self._ready_s: float | None = None
 

@@ -8,23 +8,34 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from engines.base import Failure
-from engines.errors import BadConfiguration, StartFailed
+from engines.errors import BadConfiguration, CannotStart, StartFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+LAST_PORT = 65535
+_PORT_TRIES = 50
 WILDCARD_HOSTS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port nobody listens on at this moment.
+def free_port(host: str = "127.0.0.1", beside: Sequence[int] = (0,)) -> int:
+    """A TCP port nobody listens on at this moment, and nobody at the ports so far beside it either.
 
     Somebody else may take it before the server binds it; the launcher then says so.
+
+    Args:
+        host: Address to listen on.
+        beside: Distances of all ports the server takes, such as `(0, 2)`.
     """
     family, address = _addresses(host, 0)[0]
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind(address)
-        return int(probe.getsockname()[1])
+    for _ in range(_PORT_TRIES):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind(address)
+            port = int(probe.getsockname()[1])
+        if all(_is_free(host, port + distance) for distance in beside):
+            return port
+    text = f"no free ports on {host}: {_PORT_TRIES} were tried; end what holds them"
+    raise CannotStart(Failure("port_in_use", text, infeasible=False))
 
 
 def local_url(host: str, port: int) -> str:
@@ -64,6 +75,16 @@ def require_free(url: str) -> None:
                 probe.bind(address)
             except OSError as error:
                 raise StartFailed(_port_failure(host, port, error)) from error
+
+
+def _is_free(host: str, port: int) -> bool:
+    if port > LAST_PORT:
+        return False
+    try:
+        require_free(local_url(host, port))
+    except StartFailed:
+        return False
+    return True
 
 
 def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[object, ...]]]:

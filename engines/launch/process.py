@@ -16,6 +16,7 @@ import psutil
 from engines._http import get
 from engines.base import Failure
 from engines.errors import EngineError, MissingProgram, StartFailed
+from engines.launch.base import Finished
 from engines.launch.guarded import GuardedProcess
 from engines.launch.log import ServerLog
 from engines.launch.ports import require_free
@@ -124,6 +125,20 @@ class ProcessServer:
         self._unwell = self._unwell + 1 if failure else 0
         return failure if self._unwell >= UNWELL_CHECKS else None
 
+    async def wait_end(self, timeout_s: float) -> Finished:
+        """Wait until it has ended by itself.
+
+        Raises:
+            StartFailed: If it has not within `timeout_s`.
+        """
+        await _within(self._guard.exited, timeout_s)
+        if not self._guard.exited.is_set():
+            text = f"the command has not ended within {timeout_s:g} s{self._last_words()}"
+            raise StartFailed(Failure("timeout", text, infeasible=False))
+        await _within(self._guard.closed, LOG_DRAIN_S)
+        code = -1 if self._guard.exit_code is None else self._guard.exit_code
+        return Finished(code, self._log.lines, self._log.failure(code))
+
     async def stop(self) -> None:
         """SIGINT, SIGTERM, SIGKILL, as far as needed; returns when no process of the server is left."""
         await asyncio.shield(asyncio.ensure_future(self._stop()))
@@ -218,6 +233,22 @@ class ProcessLauncher:
         server = ProcessServer(spec, self._grace, on_log)
         await server.start(environment)
         return server
+
+    async def run_to_end(self, spec: LaunchSpec, timeout_s: float) -> Finished:
+        """Run a command that ends by itself.
+
+        Raises:
+            MissingProgram: If the program is not there.
+            StartFailed: When it has not ended within `timeout_s`; it has been stopped by then.
+        """
+        environment = {**os.environ, **spec.environment}
+        _require_program(spec.argv[0], environment.get("PATH"))
+        command = ProcessServer(spec, self._grace, lambda _: None)
+        await command.start(environment)
+        try:
+            return await command.wait_end(timeout_s)
+        finally:
+            await command.stop()
 
 
 async def _within(event: asyncio.Event, seconds: float) -> None:

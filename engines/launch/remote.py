@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from engines._http import get
 from engines.base import Failure
-from engines.errors import EngineError, StartFailed
+from engines.errors import CannotStart, EngineError, StartFailed
+from engines.launch.base import Finished
 from engines.launch.log import ServerLog
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class WorkloadState:
         detail: Why, in few words; empty when there is nothing to say.
         unhealthy: Whether the runtime's own health check fails.
         infeasible: Whether its end is the configuration's fault as far as the runtime knows.
+        hopeless: Whether no configuration could be started: the image cannot be had.
     """
 
     ended: bool = False
@@ -46,6 +48,7 @@ class WorkloadState:
     detail: str = ""
     unhealthy: bool = False
     infeasible: bool = True
+    hopeless: bool = False
 
 
 class Workload(Protocol):
@@ -112,7 +115,8 @@ class RemoteServer:
         while time.monotonic() < deadline:
             state = await self._state()
             if state.ended or self._log.kept.fatal_seen:
-                raise StartFailed(await self._failed_start(state))
+                failure = await self._failed_start(state)
+                raise CannotStart(failure) if state.hopeless else StartFailed(failure)
             if await self._answers(http):
                 self._log.kept.forget_failures()
                 return time.monotonic() - self._started
@@ -236,6 +240,31 @@ class RemoteLog:
         for line in lines:
             self.kept.add(line)
             self._on_log(line)
+
+
+async def run_out(workload: Workload, log: RemoteLog, timeout_s: float) -> Finished:
+    """Wait until a container or pod has ended by itself, and remove it.
+
+    Raises:
+        CannotStart: If it can never be started.
+        StartFailed: If it has not ended within `timeout_s`.
+        EngineError: If the runtime does not answer.
+    """
+    deadline = time.monotonic() + timeout_s
+    try:
+        while not (state := await workload.state()).ended:
+            if time.monotonic() > deadline:
+                text = f"the command has not ended within {timeout_s:g} s{_reason(state)}; see its log"
+                raise StartFailed(Failure("timeout", text, infeasible=False))
+            await asyncio.sleep(READY_POLL_S)
+        if state.hopeless:
+            text = f"the command cannot be started{_reason(state)}"
+            raise CannotStart(Failure("no_image", text, infeasible=False))
+        await log.settle(SETTLE_S)
+    finally:
+        await workload.remove()
+    code = -1 if state.exit_code is None else state.exit_code
+    return Finished(code, log.kept.lines, log.kept.failure(code))
 
 
 def _reason(state: WorkloadState) -> str:

@@ -1,6 +1,7 @@
 """A small Docker Engine API of ours: records what it is sent, and answers as the real one does.
 
-A started container is a health page on the port that was mapped for it, or on the URL's own port with the host's network.
+A started container is a health page on the port that was mapped for it, or on the URL's own port with the host's network; or,
+where a dialect is named, a process of the simulated engine with the container's own command and variables.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+
+from .simulated_workload import SimulatedWorkload
 
 API_VERSION = "1.44"
 
@@ -35,6 +38,7 @@ class FakeContainer:
     state: dict[str, Any] = field(default_factory=lambda: {"Running": False, "Status": "created"})
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     site: web.AppRunner | None = None
+    process: SimulatedWorkload | None = None
 
     def end(self, exit_code: int, **more: object) -> None:
         """Its process ends."""
@@ -56,6 +60,8 @@ class FakeDocker:
         exit_code: Exit status with which a started container ends at once.
         asked_to_start: Set when the first start is asked for.
         may_start: While it is not set, starts wait.
+        dialect: Dialect of the simulated engine that runs in containers; empty: a health page.
+        created: Bodies of all create requests.
     """
 
     def __init__(self) -> None:
@@ -70,6 +76,8 @@ class FakeDocker:
         self.asked_to_start = asyncio.Event()
         self.may_start = asyncio.Event()
         self.may_start.set()
+        self.dialect = ""
+        self.created: list[dict[str, Any]] = []
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -97,6 +105,7 @@ class FakeDocker:
         body = await request.json()
         if body["Image"] not in self.images:
             return _error(404, f"No such image: {body['Image']}")
+        self.created.append(body)
         name = f"{len(self.containers) + len(self.removed):064x}"
         self.containers[name] = FakeContainer(body | {"name": request.query.get("name", "")}, lines=self.log_lines)
         return web.json_response({"Id": name, "Warnings": []}, status=201)
@@ -111,8 +120,16 @@ class FakeDocker:
         if self.exit_code is not None:
             container.end(self.exit_code)
             return web.Response(status=204)
-        await self._serve_health(container)
+        if self.dialect:
+            await self._run_simulated(container)
+        else:
+            await self._serve_health(container)
         return web.Response(status=204)
+
+    async def _run_simulated(self, container: FakeContainer) -> None:
+        variables = dict(pair.split("=", 1) for pair in container.created["Env"])
+        container.process = SimulatedWorkload(self.dialect)
+        await container.process.start(container.created["Cmd"] or (), variables)
 
     async def _serve_health(self, container: FakeContainer) -> None:
         bindings = container.created["HostConfig"].get("PortBindings") or {}
@@ -140,6 +157,8 @@ class FakeDocker:
         return web.Response(status=204)
 
     async def _end(self, container: FakeContainer, code: int) -> None:
+        if container.process is not None:
+            await container.process.stop()
         if container.site is not None:
             await container.site.cleanup()
             container.site = None
@@ -160,6 +179,8 @@ class FakeDocker:
         if name not in self.containers:
             return _error(404, f"No such container: {name}")
         container = self.containers[name]
+        if container.process is not None and container.process.exit_code is not None and container.state["Running"]:
+            container.end(container.process.exit_code)
         config = {"Tty": False, "Labels": container.created.get("Labels")}
         return web.json_response({"Id": name, "State": container.state, "Config": config})
 
@@ -168,15 +189,32 @@ class FakeDocker:
         response = web.StreamResponse(headers={"Content-Type": "application/vnd.docker.multiplexed-stream"})
         await response.prepare(request)
         for number, line in enumerate(container.lines):
-            data = line.encode() + b"\n"
-            await response.write(struct.pack(">BxxxI", 1 + number % 2, len(data)) + data)
-        await container.ended.wait()
+            await _log_line(response, number, line)
+        if container.process is not None:
+            await _follow(response, container.process)
+        else:
+            await container.ended.wait()
         return response
 
     async def _top(self, request: web.Request) -> web.Response:
         rows = [["root", "4242", "1", "0", "08:00", "?", "00:00:01", "server"]]
         titles = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
         return web.json_response({"Titles": titles, "Processes": rows})
+
+
+async def _follow(response: web.StreamResponse, process: SimulatedWorkload) -> None:
+    """Send lines as they come, until the process has ended."""
+    sent = 0
+    while not process.ended.is_set() or sent < len(process.lines):
+        for line in process.lines[sent:]:
+            await _log_line(response, sent, line)
+            sent += 1
+        await asyncio.sleep(0.02)
+
+
+async def _log_line(response: web.StreamResponse, number: int, line: str) -> None:
+    data = line.encode() + b"\n"
+    await response.write(struct.pack(">BxxxI", 1 + number % 2, len(data)) + data)
 
 
 async def _well(_: web.Request) -> web.Response:

@@ -1,6 +1,7 @@
 """A small Kubernetes API server of ours: records what it is sent, and answers as the real one does.
 
-A Deployment or NIMService gets a pod at once; the pod's port is a health page that port-forwarding reaches.
+A Deployment or NIMService gets a pod at once; the pod's port is a health page that port-forwarding reaches, or, where a dialect
+is named, a process of the simulated engine with the pod's own command and variables.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from .simulated_workload import SimulatedWorkload
+
 KINDS = {
     "deployments": "Deployment",
     "services": "Service",
@@ -19,8 +22,9 @@ KINDS = {
     "secrets": "Secret",
     "nimservices": "NIMService",
     "nimcaches": "NIMCache",
+    "pods": "Pod",
 }
-WITH_PODS = frozenset({"Deployment", "NIMService"})
+WITH_PODS = frozenset({"Deployment", "NIMService", "Pod"})
 CHANNELS = "v4.channel.k8s.io"
 
 
@@ -44,8 +48,11 @@ class FakePod:
     phase: str = "Running"
     conditions: list[dict[str, str]] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    process: SimulatedWorkload | None = None
 
     def json(self) -> dict[str, Any]:
+        if self.process is not None and self.process.exit_code is not None:
+            self.container = {"state": {"terminated": {"exitCode": self.process.exit_code, "reason": "Ended"}}}
         common = {"name": "server", "image": "server:1", "imageID": "", "ready": True, "restartCount": 0}
         return {
             "metadata": {"name": self.name, "labels": self.labels, "creationTimestamp": "2026-01-01T00:00:00Z"},
@@ -71,6 +78,7 @@ class FakeCluster:
         log_lines: What new pods log.
         health_status: Status of the pods' health page.
         unauthorised: Whether every request gets a 401.
+        dialect: Dialect of the simulated engine that runs in pods; empty: the health page.
     """
 
     def __init__(self) -> None:
@@ -84,6 +92,7 @@ class FakeCluster:
         self.health_status = 200
         self.unauthorised = False
         self.health_port = 0
+        self.dialect = ""
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -129,8 +138,22 @@ class FakeCluster:
         self.resources[kind, name] = body
         self.created.append(body)
         if kind in WITH_PODS:
-            self.pods.append(FakePod(f"{name}-x1", {"app": name}, self.log_lines))
+            pod = FakePod(f"{name}-x1", {"app": name}, self.log_lines)
+            self.pods.append(pod)
+            if self.dialect:
+                pod.process = SimulatedWorkload(self.dialect)
+                await pod.process.start(*self._command(body))
         return web.json_response(body, status=201)
+
+    def _command(self, body: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
+        """Words and variables of a pod, with those of its Secret."""
+        name, spec = body["metadata"]["name"], body["spec"]
+        if body["kind"] == "Deployment":
+            spec = spec["template"]["spec"]
+        main = spec["containers"][0] if "containers" in spec else spec
+        secret = self.resources.get(("Secret", name), {}).get("stringData", {})
+        variables = {entry["name"]: entry["value"] for entry in main["env"]}
+        return [*main.get("command", ()), *main.get("args", ())], secret | variables
 
     async def _read(self, request: web.Request) -> web.Response:
         kind, name = KINDS[request.match_info["plural"]], request.match_info["name"]
@@ -146,6 +169,8 @@ class FakeCluster:
             for pod in [pod for pod in self.pods if pod.labels["app"] == name]:
                 pod.ended.set()
                 self.pods.remove(pod)
+                if pod.process is not None:
+                    await pod.process.stop()
         return web.json_response({"kind": "Status", "status": "Success"})
 
     async def _list_pods(self, request: web.Request) -> web.Response:
@@ -154,7 +179,10 @@ class FakeCluster:
         return web.json_response({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": found})
 
     async def _log(self, request: web.Request) -> web.StreamResponse:
-        pod = next(pod for pod in self.pods if pod.name == request.match_info["name"])
+        name = request.match_info["name"]
+        pod = next((pod for pod in self.pods if pod.name == name), None)
+        if pod is None:
+            return _refuse(404, f'pods "{name}" not found')
         if "waiting" in pod.container["state"]:
             return _refuse(400, "container is waiting to start: ContainerCreating")
         assert request.query["follow"] in ("true", "True")
@@ -162,7 +190,15 @@ class FakeCluster:
         await response.prepare(request)
         for line in pod.lines:
             await response.write(line.encode() + b"\n")
-        await pod.ended.wait()
+        if pod.process is None:
+            await pod.ended.wait()
+            return response
+        sent = 0
+        while not pod.process.ended.is_set() or sent < len(pod.process.lines):
+            for line in pod.process.lines[sent:]:
+                await response.write(line.encode() + b"\n")
+                sent += 1
+            await asyncio.sleep(0.02)
         return response
 
     async def _port_forward(self, request: web.Request) -> web.StreamResponse:
@@ -171,7 +207,12 @@ class FakeCluster:
         port = int(request.query["ports"])
         for channel in (0, 1):
             await socket.send_bytes(bytes([channel]) + port.to_bytes(2, "little"))
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.health_port)
+        behind = port if self.dialect else self.health_port
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", behind)
+        except OSError:
+            await socket.close()
+            return socket
         answers = asyncio.ensure_future(_send_answers(reader, socket))
         async for message in socket:
             if message.type is aiohttp.WSMsgType.BINARY:

@@ -199,6 +199,7 @@ async def test_a_pod_without_a_node_is_said_when_time_is_up(cluster: FakeCluster
 
 async def test_a_nim_is_left_to_its_operator(cluster: FakeCluster) -> None:
     place = ClusterPlace("lab", nim_operator=True, nim_cache="weights", auth_secret="ngc", pull_secrets=("pull",))
+    cluster.resources["NIMCache", "weights"] = {"status": {"state": "Ready"}}
     container = Container("registry/nim/llama:2.0.5", gpus=("0",), network="bridge", port=8000, keep_entrypoint=True)
     spec = LaunchSpec(
         argv=("nim-serve", "--max-num-seqs", "64"),
@@ -221,18 +222,19 @@ async def test_a_nim_is_left_to_its_operator(cluster: FakeCluster) -> None:
     assert made["spec"]["resources"] == {"limits": {"nvidia.com/gpu": "1"}}
     assert made["spec"]["expose"]["service"]["port"] == 8000
     await server.stop()
-    assert cluster.resources == {}
+    assert list(cluster.resources) == [("NIMCache", "weights")]
 
 
 async def test_a_nim_that_failed_ends_the_wait(cluster: FakeCluster, http: aiohttp.ClientSession) -> None:
     cluster.states, cluster.health_status = {"NIMService": "Failed"}, 503
     place = ClusterPlace("lab", nim_operator=True, nim_cache="weights", auth_secret="ngc")
+    cluster.resources["NIMCache", "weights"] = {"status": {"state": "Ready"}}
     server = await KubernetesLauncher(place).start(spec_for(), lambda _: None)
 
     with pytest.raises(StartFailed, match=r"NIMService .* failed"):
         await server.wait_ready(http, 60)
 
-    assert cluster.resources == {}
+    assert list(cluster.resources) == [("NIMCache", "weights")]
 
 
 @pytest.mark.parametrize(("state", "text"), [("Failed", "failed"), ("InProgress", "is InProgress after 0.1 s")])
@@ -240,7 +242,9 @@ async def test_weights_that_do_not_come_are_said(cluster: FakeCluster, state: st
     cluster.states = {"NIMCache": state}
 
     with pytest.raises(StartFailed, match=text):
-        await KubernetesLauncher(PLACE).ensure_cache("weights", "registry/nim:2", ("p1",), timeout_s=0.1)
+        await KubernetesLauncher(ClusterPlace("lab", auth_secret="ngc")).ensure_cache(
+            "weights", "registry/nim:2", ("p1",), timeout_s=0.1
+        )
 
 
 async def test_weights_are_fetched_once(cluster: FakeCluster) -> None:
@@ -286,6 +290,7 @@ async def test_a_refusal_is_one_line_and_leaves_nothing(
 async def test_a_missing_operator_is_said(cluster: FakeCluster) -> None:
     cluster.deny = {"NIMService": (404, "page not found")}
     place = ClusterPlace("lab", nim_operator=True, nim_cache="weights", auth_secret="ngc")
+    cluster.resources["NIMCache", "weights"] = {"status": {"state": "Ready"}}
 
     with pytest.raises(StartFailed, match="install NVIDIA's NIM Operator"):
         await KubernetesLauncher(place).start(spec_for(), lambda _: None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -14,7 +15,7 @@ from engines.base import LaunchRequest, LaunchSpec, Value
 from engines.launch.container import Container
 from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher, ProcessServer, StopGrace
-from engines.nim import ENGINE, Line, parse_profiles, profile_knob
+from engines.nim import ENGINE, PROFILE, Line, parse_profiles, runnable
 
 QUICK = ("--sim-dialect", "nim", "--sim-gpu", "h100-sxm", "--sim-time-scale", "0.001")
 OUTPUT_TOKENS = 32
@@ -75,19 +76,21 @@ async def run(spec: LaunchSpec) -> tuple[int, list[str]]:
 
 
 async def test_the_profiles_of_an_image_become_a_knob() -> None:
-    _, lines = await run(ENGINE.list_profiles(Container("registry/nim:2.0.5"), "llama-3.1-8b"))
+    request = LaunchRequest("llama-3.1-8b", {}, "127.0.0.1", 1, Path("w"), container=Container("registry/nim:2.0.5"))
+    _, lines = await run(ENGINE.list_profiles(request))
 
-    knob = profile_knob(parse_profiles(lines))
+    found = runnable(parse_profiles(lines))
 
-    assert len(knob.choices) > 1
-    for choice in knob.choices:
-        assert ENGINE.launch(LaunchRequest("m", {knob.name: choice}, "127.0.0.1", 1, Path("w"))).argv
+    assert found
+    for profile in found:
+        assert ENGINE.launch(replace(request, params={PROFILE: profile.id})).environment[PROFILE] == profile.id
 
 
 @pytest.mark.parametrize(("arguments", "works"), [((), True), (("--no-such-flag",), False)])
 async def test_a_configuration_is_checked_without_a_start(arguments: tuple[str, ...], works: bool) -> None:
     request = LaunchRequest("llama-3.1-8b", {"max-num-seqs": 8}, "127.0.0.1", 1, Path("w"), arguments=arguments)
-    spec = ENGINE.dry_run(request)
+    spec = ENGINE.pre_check(request)
+    assert spec is not None
 
     code, lines = await run(spec)
 

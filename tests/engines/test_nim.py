@@ -21,8 +21,8 @@ from engines._prometheus import parse_page
 from engines.base import LaunchRequest, Value
 from engines.errors import BadConfiguration, EngineError
 from engines.launch.container import Container, Mount
-from engines.launch.phases import Phase, StartupPhases
-from engines.nim import ENGINE, SHM_SIZE_BYTES, Line, line_of, parse_profiles, profile_knob
+from engines.launch.phases import CONTAINER, Phase, StartupPhases
+from engines.nim import ENGINE, SHM_SIZE_BYTES, Line, line_of, parse_profiles, runnable
 
 from .conftest import Handler, Serve
 
@@ -175,9 +175,11 @@ def test_arguments_of_the_old_line_are_refused() -> None:
 
 
 def test_a_configuration_is_checked_without_a_start() -> None:
-    assert ENGINE.dry_run(request(NEW, {"max-num-seqs": 8})).argv == ("nim-serve", "--max-num-seqs", "8", "--dry-run")
-    with pytest.raises(BadConfiguration, match=r"use an image of 2\.x"):
-        ENGINE.dry_run(request(OLD))
+    spec = ENGINE.pre_check(request(NEW, {"max-num-seqs": 8}))
+
+    assert spec is not None
+    assert spec.argv == ("nim-serve", "--max-num-seqs", "8", "--dry-run")
+    assert ENGINE.pre_check(request(OLD)) is None
 
 
 def test_profiles_are_read_by_heading_and_id() -> None:
@@ -193,13 +195,15 @@ def test_profiles_are_read_by_heading_and_id() -> None:
     assert (profiles["e" * 64].tensor_parallel, profiles["e" * 64].pipeline_parallel) == (8, 2)
 
 
-def test_runnable_profiles_become_a_knob_that_can_be_started() -> None:
-    knob = profile_knob(parse_profiles(LISTING.splitlines()))
+def test_runnable_profiles_are_values_of_the_knob_and_can_be_started() -> None:
+    found = runnable(parse_profiles(LISTING.splitlines()))
 
-    assert knob.searched
-    assert knob.choices == (None, ID, "b" * 64)
-    for choice in knob.choices:
-        assert ENGINE.launch(request(NEW, {"NIM_MODEL_PROFILE": choice})).argv
+    assert [profile.id for profile in found] == [ID, "b" * 64]
+    (knob,) = (knob for knob in ENGINE.knobs("2.0.5") if knob.name == "NIM_MODEL_PROFILE")
+    for profile in found:
+        assert knob.allows(profile.id)
+        assert ENGINE.launch(request(NEW, {"NIM_MODEL_PROFILE": profile.id})).argv
+    assert not knob.allows("runnable")
 
 
 @given(st.lists(st.text() | st.sampled_from(LISTING.splitlines())))
@@ -285,20 +289,20 @@ def test_the_chosen_profile_is_read_from_the_log() -> None:
 
 def test_the_phases_of_a_start_are_timed(data: Path) -> None:
     now = iter(range(100_000))
-    phases = StartupPhases(ENGINE.startup_phases, clock=lambda: float(next(now)))
+    phases = StartupPhases(ENGINE.startup_phases, CONTAINER, clock=lambda: float(next(now)))
     phases.line("INFO Preparing model workspace. This step might download additional files to run the model.")
     for line in (data / "vllm/start.log").read_text().splitlines():
         phases.line(line)
     before = phases.phases()
     phases.ready()
 
-    assert [phase.name for phase in before] == ["container", "prepare", "load"]
-    assert [phase.name for phase in phases.phases()] == ["container", "prepare", "load", "warm-up"]
+    assert [phase.name for phase in before] == ["container", "download", "load"]
+    assert [phase.name for phase in phases.phases()] == ["container", "download", "load", "warm-up"]
 
 
 def test_a_phase_that_is_told_late_does_not_turn_the_time_back() -> None:
     now = iter((0.0, 1.0, 3.0, 9.0))
-    phases = StartupPhases(ENGINE.startup_phases, clock=lambda: next(now))
+    phases = StartupPhases(ENGINE.startup_phases, CONTAINER, clock=lambda: next(now))
 
     phases.line("hello")
     phases.line("Loading model weights")

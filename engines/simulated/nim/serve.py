@@ -149,7 +149,9 @@ class _Server:
         options, environment = self._options, self._environment
         command = None if self._old else self._vllm_command()
         if self._dry_run and command is not None:
-            sys.stdout.write(json.dumps({"simulated": True, "model": command.model, **command.typed}) + "\n")
+            settled = settle(command, read_model(self._model), options.gpu, options.gpu_count)
+            told = {"model": command.model, "max_model_len": settled.max_model_len, **command.typed}
+            sys.stdout.write(json.dumps({"simulated": True, **told}) + "\n")
             return
         bound = bind_or_fail(_ADDRESS, environment.port())
         stack.callback(bound.close)

@@ -1,0 +1,247 @@
+"""Brings up the server of each trial: afresh, or in the one that runs where only settings changed that it takes running."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engines.base import Failure
+from engines.errors import EngineError, StartFailed
+from engines.gpu import NoGpu, open_gpu_source
+from engines.launch.gpu_memory import GpuMemory
+from engines.launch.phases import CONTAINER, PROCESS, StartupPhases
+from tuner.server import launch_spec, launcher_for, pre_check_spec, runs_here, shown_launch
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from typing import Any
+
+    import aiohttp
+
+    from engines.base import Engine, LaunchSpec
+    from engines.launch.base import RunningServer
+    from sessions.recorder import Recorder
+    from sessions.records import Params
+    from tuner.control import Control
+    from tuner.plan import Plan
+    from tuner.server import Places
+
+PRE_CHECK_LIMIT_S = 300.0
+_DRY_RUN_UNKNOWN = ("unrecognized arguments", "no such option", "unknown option")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A server that goes on running after its trial.
+
+    Attributes:
+        server: The server.
+        params: The settings in force.
+    """
+
+    server: RunningServer
+    params: Params
+
+
+@dataclass(slots=True)
+class Upkeep:
+    """The servers of a worker's trials, one at a time.
+
+    Attributes:
+        plan: What is to be run.
+        engine: The server's family.
+        recorder: The session.
+        control: What the operator wants.
+        http: For health paths and reloads.
+        places: Folders and ports.
+        on_ready: Awaited when a server has become ready.
+        memory: The GPUs' memory; None where it is another host's.
+    """
+
+    plan: Plan
+    engine: Engine
+    recorder: Recorder
+    control: Control
+    http: aiohttp.ClientSession
+    places: Places
+    on_ready: Callable[[], Awaitable[None]]
+    memory: GpuMemory | None = field(init=False)
+    _costs: dict[str, str] = field(init=False)
+    _kept: Kept | None = field(init=False, default=None)
+    _checks: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        knobs = self.engine.knobs(self.plan.engine.known_version)
+        self._costs = {knob.name: knob.cost for knob in knobs}
+        self._checks = self.plan.engine.pre_check
+        self.memory = GpuMemory(_read_gpus) if self.plan.gpu.local and runs_here(self.plan.engine) else None
+
+    async def bring(self, number: int, params: Params) -> RunningServer:
+        """A server with these settings, ready; after an interruption one that need not be.
+
+        Raises:
+            MissingProgram, NoRuntime, CannotStart: If no configuration can be started.
+            BadConfiguration: If the engine does not take the settings.
+            StartFailed: If it does not come up with them.
+        """
+        spec = launch_spec(self.plan.engine, self.engine, params, self.places, number)
+        shown = shown_launch(spec, self.places)
+        self.recorder.update_trial(number, launch=shown)
+        kept, self._kept = self._kept, None
+        if kept is not None and self._takes(kept.params, params):
+            if await self._changed(number, kept, params, {**shown, "url": kept.server.url}):
+                return kept.server
+        elif kept is not None:
+            await self._stop(number, kept.server)
+        return await self._started(number, spec, params, shown)
+
+    async def give_back(self, number: int, server: RunningServer, params: Params, *, well: bool) -> None:
+        """Take a trial's server back: it is kept if the next trial may go on with it, else stopped.
+
+        Args:
+            number: The trial.
+            server: Its server.
+            params: The settings in force.
+            well: Whether it served to the end.
+        """
+        usable = well and server.owned and not self.control.interrupt.is_set()
+        if usable and any(cost != "restart" for cost in self._costs.values()):
+            self._kept = Kept(server, params)
+            return
+        self.recorder.start_phase(number, "stop")
+        await self._stop(number, server)
+
+    async def close(self) -> None:
+        """Stop a server that was kept."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            await kept.server.stop()
+
+    def _takes(self, before: Params, after: Params) -> bool:
+        """Whether the running server can be given the new settings."""
+        names = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+        return all(self._costs.get(name, "restart") != "restart" for name in names)
+
+    async def _changed(self, number: int, kept: Kept, params: Params, shown: dict[str, object]) -> bool:
+        """Give a running server new settings; False when it cannot take them and has been stopped.
+
+        Raises:
+            StartFailed: If it does not come up with them; the former ones are in force again, and it is kept.
+        """
+        reloaded = {name: value for name, value in params.items() if self._costs.get(name) == "reload"}
+        self.recorder.start_phase(number, "reload")
+        begun_s = time.monotonic()
+        try:
+            finished = await self._unless_interrupted(
+                self.engine.reload(self.http, kept.server.url, reloaded, emptied=self._settled)
+            )
+        except StartFailed:
+            self._kept = kept
+            raise
+        except EngineError as error:
+            self.recorder.log("worker", "warning", f"{error}; the server is started again instead")
+            await self._stop(number, kept.server)
+            return False
+        except BaseException:
+            await kept.server.stop()
+            raise
+        if finished:
+            self.recorder.update_trial(
+                number, ready_s=time.monotonic() - begun_s, launch={**shown, "changed_by": "reload"}
+            )
+        return True
+
+    async def _started(self, number: int, spec: LaunchSpec, params: Params, shown: dict[str, object]) -> RunningServer:
+        await self._pre_checked(number, params)
+        if self.memory is not None:
+            await asyncio.to_thread(self.memory.remember)
+        self.recorder.start_phase(number, "start")
+        phases = StartupPhases(self.engine.startup_phases, CONTAINER if spec.container is not None else PROCESS)
+
+        def on_log(line: str) -> None:
+            phases.line(line)
+            self.recorder.log("server", "info", line)
+
+        server = await launcher_for(self.plan.engine).start(spec, on_log)
+        try:
+            wait_ready = server.wait_ready(self.http, self.plan.engine.start_timeout_s)
+            finished = await self._unless_interrupted(wait_ready)
+            if not finished:
+                return server
+            phases.ready()
+            self._tell_ready(number, finished[0], phases, {**shown, "url": server.url}, owned=server.owned)
+            await self.on_ready()
+        except BaseException:
+            await server.stop()
+            raise
+        return server
+
+    def _tell_ready(
+        self, number: int, ready_s: float, phases: StartupPhases, shown: dict[str, object], *, owned: bool
+    ) -> None:
+        """Record how long the start took, and each of its phases."""
+        took = {phase.name: round(phase.duration_s, 3) for phase in phases.phases()} if owned else {}
+        self.recorder.update_trial(number, ready_s=ready_s, launch={**shown, "startup_s": took})
+        if len(took) > 1:
+            words = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in took.items())
+            self.recorder.log("worker", "info", f"trial {number} is ready after {ready_s:.1f} s: {words}")
+
+    async def _pre_checked(self, number: int, params: Params) -> None:
+        """Have the server's own check look at the settings, where there is one: it costs seconds and a start minutes.
+
+        Raises:
+            StartFailed: If it refuses them.
+        """
+        spec = pre_check_spec(self.plan.engine, self.engine, params, self.places, number) if self._checks else None
+        if spec is None:
+            return
+        self.recorder.start_phase(number, "prepare")
+        finished = await launcher_for(self.plan.engine).run_to_end(spec, PRE_CHECK_LIMIT_S)
+        for line in finished.lines:
+            self.recorder.log("pre-check", "info", line)
+        if finished.exit_code == 0:
+            return
+        if any(words in line for line in finished.lines for words in _DRY_RUN_UNKNOWN if "--dry-run" in line):
+            self._checks = False
+            self.recorder.log("worker", "warning", "this server cannot check a configuration without a start")
+            return
+        last = next((line.strip() for line in reversed(finished.lines) if line.strip()), "no word of why")
+        text = f"its own check refuses these settings: {last}"
+        raise StartFailed(finished.failure or Failure("bad_config", text, last, exit_code=finished.exit_code))
+
+    async def _unless_interrupted(self, work: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
+        """The result of a wait, in a tuple; an empty one when the operator broke it off."""
+        waiting = asyncio.ensure_future(work)
+        interrupted = asyncio.ensure_future(self.control.interrupt.wait())
+        try:
+            await asyncio.wait({waiting, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+            return (await waiting,) if waiting.done() else ()
+        finally:
+            interrupted.cancel()
+            waiting.cancel()
+
+    async def _stop(self, number: int, server: RunningServer) -> None:
+        """Stop it, and wait until its GPU memory is free."""
+        await server.stop()
+        if server.owned and self.memory is not None and (held := await asyncio.to_thread(self.memory.settle)):
+            text = f"after trial {number} {held} than before the first start: does another process use it?"
+            self.recorder.log("worker", "warning", text)
+
+    async def _settled(self) -> None:
+        """Wait until a model that was unloaded has given its memory back."""
+        if self.memory is not None:
+            await asyncio.to_thread(self.memory.settle)
+
+
+def _read_gpus() -> dict[str, float]:
+    """Memory in use of this host's GPUs, by index; empty where there are none to be seen."""
+    source = open_gpu_source(None, local=True)
+    if isinstance(source, NoGpu):
+        return {}
+    try:
+        samples = source.sample()
+        return {str(gpu.index): sample.mem_used_bytes for gpu, sample in zip(source.gpus, samples, strict=True)}
+    finally:
+        source.close()
