@@ -10,7 +10,7 @@ import os
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from engines.launch.container import Container, Mount
 from engines.launch.kubernetes_manifests import ClusterPlace
@@ -30,6 +30,9 @@ def is_secret_name(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
+MOST_GPUS = 1024
+"""More than any host or pod has."""
+
 KnobValue = bool | int | float | str | None
 
 
@@ -37,8 +40,8 @@ class ContainerPlan(PlanPart):
     """The container a server is started in (`launch = "docker"` or `"kubernetes"`)."""
 
     image: str = Field(min_length=1, description="image with its tag; it must be on the host already")
-    gpus: tuple[str, ...] | Annotated[int, Field(ge=0)] = Field(
-        ("all",), description="indices or UUIDs of GPUs, or all; a number of them, as Kubernetes wants it"
+    gpus: tuple[str, ...] = Field(
+        ("all",), description="indices or UUIDs of GPUs, or all; or how many, as Kubernetes wants it"
     )
     mounts: tuple[Annotated[str, Field(pattern=r"^[^:]+:/[^:]*(:ro)?$")], ...] = Field(
         (), description="folders as host:container, with :ro for read-only; volumes and claims by name"
@@ -50,6 +53,13 @@ class ContainerPlan(PlanPart):
     user: str = Field("", description="user and group in the container, as 1000:1000; empty: the image's own")
     keep_entrypoint: bool = False
 
+    @field_validator("gpus", mode="before")
+    @classmethod
+    def _from_number(cls, told: object) -> object:
+        """A number of GPUs stands for the first ones."""
+        whole = isinstance(told, int) and not isinstance(told, bool) and 0 <= told <= MOST_GPUS
+        return tuple(map(str, range(told))) if isinstance(told, int) and whole else told
+
     def to_container(self, *, pod: bool = False) -> Container:
         """The same as the launcher takes it; a pod always has a network of its own."""
         mounts = tuple(
@@ -58,7 +68,7 @@ class ContainerPlan(PlanPart):
         )
         return Container(
             image=self.image,
-            gpus=tuple(map(str, range(self.gpus))) if isinstance(self.gpus, int) else self.gpus,
+            gpus=self.gpus,
             mounts=mounts,
             network="bridge" if pod else self.network,
             port=self.port,
