@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from engines import _sglang_metrics, _vllm_metrics
 from engines._nim_tables import Line
-from engines._page_metrics import RecentRatio, known
+from engines._page_metrics import LatencySplit, RecentRatio, SplitNames, known
 from engines.base import EngineSample
 
 if TYPE_CHECKING:
     from engines._prometheus import Page
+
+SPLIT = SplitNames(first_token=("time_to_first_token_seconds",), whole=("e2e_request_latency_seconds",))
+"""1.x does not tell the time in its queue, and so not that of prefill."""
 
 OWN_NAMES = ("num_requests_running", "num_request_max")
 
@@ -35,6 +38,7 @@ class NimReader:
         self._vllm = _vllm_metrics.VllmReader()
         self._sglang = _sglang_metrics.SglangReader()
         self._hits = RecentRatio()
+        self._split = LatencySplit(SPLIT)
 
     def read(self, page: Page) -> EngineSample:
         """The sample of a page; an empty one when the page is another server's."""
@@ -53,6 +57,7 @@ class NimReader:
             max_batch_size=known(page.largest("num_request_max")),
             kv_used_ratio=known(page.largest("gpu_cache_usage_perc")),
             kv_hit_ratio=self._hits.update(hits, queries),
+            decode_ms=self._split.update(page).decode_ms,
             prompt_tokens_total=page.total("prompt_tokens_total"),
             output_tokens_total=page.total("generation_tokens_total"),
             requests_total=page.total("request_success_total"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engines._http import get
@@ -78,6 +79,59 @@ class RecentRatio:
             self._ratio = NAN
         self._part, self._whole = part, whole
         return self._ratio
+
+
+@dataclass(frozen=True, slots=True)
+class SplitNames:
+    """Histograms that tell where the time of a request went; each by its names, newest first, none when it is not told.
+
+    Attributes:
+        queue: From arrival to the first iteration.
+        first_token: From arrival to the first token.
+        whole: From arrival to the last token.
+        prefill: From the first iteration to the first token.
+        decode: From the first token to the last.
+        per_finished: Whether means are over the requests that `whole` counts: TensorRT-LLM leaves zeros out of its counts.
+    """
+
+    queue: tuple[str, ...] = ()
+    first_token: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
+    prefill: tuple[str, ...] = ()
+    decode: tuple[str, ...] = ()
+    per_finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Mean times of the requests since the page before, in ms. NaN: not told."""
+
+    queue_ms: float = NAN
+    prefill_ms: float = NAN
+    decode_ms: float = NAN
+
+
+class LatencySplit:
+    """Queue, prefill and decode times; what a server does not tell is taken from what remains of TTFT and E2E latency."""
+
+    def __init__(self, names: SplitNames) -> None:
+        self._names = names
+        self._means = {part: RecentRatio() for part in ("queue", "first_token", "whole", "prefill", "decode")}
+
+    def update(self, page: Page) -> Split:
+        """The times with this page."""
+        queue, first_token, whole, prefill, decode = (self._mean_ms(page, part) for part in self._means)
+        return Split(
+            queue_ms=queue,
+            prefill_ms=max(first_token - queue, 0.0) if math.isnan(prefill) else prefill,
+            decode_ms=max(whole - first_token, 0.0) if math.isnan(decode) else decode,
+        )
+
+    def _mean_ms(self, page: Page, part: str) -> float:
+        names: tuple[str, ...] = getattr(self._names, part)
+        counted = self._names.whole if self._names.per_finished else names
+        total = page.total(*(f"{name}_sum" for name in names))
+        return 1000.0 * self._means[part].update(total, page.total(*(f"{name}_count" for name in counted)))
 
 
 def known(value: float) -> float:

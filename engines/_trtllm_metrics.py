@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from dataclasses import replace
+from collections import deque
+from dataclasses import fields, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from engines._http import get
+from engines._http import get, get_json_or_none
+from engines._page_metrics import Split
 from engines._prometheus import Page, parse_page
+from engines._trtllm_iter_log import record_of_line
 from engines._trtllm_records import RecordStream, first_positive
+from engines._trtllm_request_times import page_split, split_of_records
 from engines.base import NAN, EngineSample
 from engines.errors import EngineError
 
@@ -29,6 +33,11 @@ SLOW_ANSWER_S = 1.5
 
 SAMPLE_PERIOD_S = 0.1
 COUNTER_PERIOD_S = 1.0
+MOST_LOG_RECORDS = 10_000
+"""Records of the log kept between two polls: a minute of the fastest servers."""
+
+
+E2E_COUNT = ("trtllm_e2e_request_latency_seconds_count", "e2e_request_latency_seconds_count")
 
 
 class Regime(Enum):
@@ -46,7 +55,10 @@ async def prometheus_page(http: aiohttp.ClientSession, url: str) -> Page | None:
 
 
 class TrtllmMetrics:
-    """The one poller of a server; reading consumes, so a second one would take half of the records."""
+    """The one poller of a server; reading consumes, so a second one would take half of the records.
+
+    Iterations that its answers do not tell of are taken from the log, where the server writes a line for each.
+    """
 
     def __init__(self, http: aiohttp.ClientSession, url: str) -> None:
         self._http = http
@@ -56,6 +68,11 @@ class TrtllmMetrics:
         self._sums = CounterSums()
         self._page: Page | None = None
         self._page_read_s = -math.inf
+        self._page_split = page_split()
+        self._has_request_records = True
+        self._log_records: deque[tuple[float, dict[str, object]]] = deque(maxlen=MOST_LOG_RECORDS)
+        self._log_stream = RecordStream()
+        self._log_sums = CounterSums()
         self.regime: Regime | None = None
 
     async def poll(self) -> Sequence[tuple[int, EngineSample]]:
@@ -66,15 +83,55 @@ class TrtllmMetrics:
             EngineError: If the answer is not what TensorRT-LLM's metrics look like.
         """
         async with self._lock:
-            if self.regime is None:
-                return await self._probe()
-            if self.regime is Regime.RACING:
-                return await self._poll_gauges()
-            if self.regime is Regime.TEE:
-                await self._read_counters()
-            return self._samples(await self._read_records())
+            samples = await self._poll_server()
+            samples = self._with_log(samples)
+            if not samples:
+                return samples
+            when_ns, newest = samples[-1]
+            return [*samples[:-1], (when_ns, with_split(newest, await self._split()))]
 
-    async def _probe(self) -> Sequence[tuple[int, EngineSample]]:
+    def line(self, text: str) -> bool:
+        """Take a line of the server's log; returns whether it told of an iteration."""
+        if (record := record_of_line(text)) is None:
+            return False
+        self._log_records.append((time.monotonic(), record))
+        return True
+
+    async def _poll_server(self) -> list[tuple[int, EngineSample]]:
+        if self.regime is None:
+            return await self._probe()
+        if self.regime is Regime.RACING:
+            return await self._poll_gauges()
+        if self.regime is Regime.TEE:
+            await self._read_counters()
+        return self._samples(await self._read_records())
+
+    def _with_log(self, samples: list[tuple[int, EngineSample]]) -> list[tuple[int, EngineSample]]:
+        """The samples, or those of the log when the server's answers tell of no iteration."""
+        lines = list(self._log_records)
+        self._log_records.clear()
+        if not lines or any(not math.isnan(sample.running) for _, sample in samples):
+            return samples
+        told = []
+        placed = [pair for arrival_s, record in lines for pair in self._log_stream.accept([record], arrival_s)]
+        for group in _by_period(placed):
+            sample = self._log_sums.add([record for _, record in group], self._log_stream.lost)
+            told.append((int(group[-1][0] * 1e9), sample))
+        if told and samples:
+            told[-1] = (told[-1][0], _filled(told[-1][1], samples[-1][1]))
+        return told or samples
+
+    async def _split(self) -> Split:
+        """Where the time of the latest requests went: the page's histograms, else the records of `/perf_metrics`."""
+        split = Split() if self._page is None else self._page_split.update(self._page)
+        told = self._page is not None and not math.isnan(self._page.total(*E2E_COUNT))
+        if told or not self._has_request_records or self._page is None:
+            return split
+        records = await get_json_or_none(self._http, f"{self._url}/perf_metrics")
+        self._has_request_records = isinstance(records, list)
+        return split_of_records(records) if isinstance(records, list) else split
+
+    async def _probe(self) -> list[tuple[int, EngineSample]]:
         """Tell the regime by what answers and how fast; the records this takes are not lost."""
         first = await self._read_records()
         self._page = await prometheus_page(self._http, self._url)
@@ -101,11 +158,16 @@ class TrtllmMetrics:
             self._page = await prometheus_page(self._http, self._url)
             self._page_read_s = time.monotonic()
 
-    async def _poll_gauges(self) -> Sequence[tuple[int, EngineSample]]:
+    async def _poll_gauges(self) -> list[tuple[int, EngineSample]]:
         self._page = await prometheus_page(self._http, self._url)
         if self._page is None:
             raise EngineError(f"{self._url}/prometheus/metrics is gone; was the server restarted with other settings?")
-        return [(time.monotonic_ns(), sample_of_page(self._page))]
+        sample = sample_of_page(self._page)
+        if self._page.series and all(math.isnan(getattr(sample, each.name)) for each in fields(EngineSample)):
+            raise EngineError(
+                f"{self._url}/prometheus/metrics has none of TensorRT-LLM's metrics; is it another server?"
+            )
+        return [(time.monotonic_ns(), sample)]
 
     def _samples(self, answer: Answer) -> list[tuple[int, EngineSample]]:
         arrival_s = time.monotonic()
@@ -200,6 +262,18 @@ class CounterSums:
             latency_ms = min(record.latency_ms, gap_ms) if gap_ms > 0 else record.latency_ms
             times.append(latency_ms if math.isnan(record.host_step_ms) else record.host_step_ms)
         return _mean(times)
+
+
+def with_split(sample: EngineSample, split: Split) -> EngineSample:
+    """The sample with the times of finished requests; the queue time of the iteration records is newer and stays."""
+    queue_ms = split.queue_ms if math.isnan(sample.queue_ms) else sample.queue_ms
+    return replace(sample, queue_ms=queue_ms, prefill_ms=split.prefill_ms, decode_ms=split.decode_ms)
+
+
+def _filled(sample: EngineSample, other: EngineSample) -> EngineSample:
+    """The sample with the other's values in place of its unknown ones."""
+    missing = {each.name for each in fields(EngineSample) if math.isnan(getattr(sample, each.name))}
+    return replace(sample, **{name: getattr(other, name) for name in missing})
 
 
 def sample_of_page(page: Page) -> EngineSample:

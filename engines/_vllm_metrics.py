@@ -5,13 +5,21 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from engines._page_metrics import RecentRatio, known
+from engines._page_metrics import LatencySplit, RecentRatio, SplitNames, known
 from engines.base import NAN, EngineSample
 
 if TYPE_CHECKING:
     from engines._prometheus import Page
 
 PREFIX = "vllm:"
+
+SPLIT = SplitNames(
+    queue=("vllm:request_queue_time_seconds",),
+    first_token=("vllm:time_to_first_token_seconds",),
+    whole=("vllm:e2e_request_latency_seconds",),
+    prefill=("vllm:request_prefill_time_seconds",),
+    decode=("vllm:request_decode_time_seconds",),
+)
 
 
 class VllmReader:
@@ -23,7 +31,7 @@ class VllmReader:
 
     def __init__(self) -> None:
         self._hits = RecentRatio()
-        self._queue_s = RecentRatio()
+        self._split = LatencySplit(SPLIT)
         self._context = RecentRatio()
         self._accepted = RecentRatio()
 
@@ -31,6 +39,7 @@ class VllmReader:
         """The sample of a page."""
         generated = page.total("vllm:generation_tokens_total")
         steps = page.total("vllm:iteration_tokens_total_count")
+        split = self._split.update(page)
         computed = page.total("vllm:iteration_tokens_total_sum") - generated
         return EngineSample(
             running=known(page.total("vllm:num_requests_running")),
@@ -42,10 +51,9 @@ class VllmReader:
             ),
             context_tokens=self._context.update(computed, steps),
             accepted_per_step=1.0 + self._accepted_tokens(page),
-            queue_ms=1000.0
-            * self._queue_s.update(
-                page.total("vllm:request_queue_time_seconds_sum"), page.total("vllm:request_queue_time_seconds_count")
-            ),
+            queue_ms=split.queue_ms,
+            prefill_ms=split.prefill_ms,
+            decode_ms=split.decode_ms,
             prompt_tokens_total=page.total("vllm:prompt_tokens_total"),
             output_tokens_total=generated,
             requests_total=page.total("vllm:request_success_total"),

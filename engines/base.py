@@ -231,6 +231,8 @@ class EngineSample:
     preemptions_total: float = NAN
     iterations_total: float = NAN
     lost_records_total: float = NAN
+    prefill_ms: float = NAN
+    decode_ms: float = NAN
 
 
 class MetricsSource(Protocol):

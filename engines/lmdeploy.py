@@ -9,7 +9,7 @@ from engines._http import get
 from engines._knobs import check_params
 from engines._lmdeploy_tables import BATCH_SIZES, FAILURES, KNOBS
 from engines._models_page import first_model
-from engines._page_metrics import PageMetrics, RecentRatio, known
+from engines._page_metrics import LatencySplit, PageMetrics, SplitNames, known
 from engines._prometheus import Page, parse_page
 from engines.base import Engine, EngineSample, LaunchSpec, ServerInfo
 from engines.errors import EngineError
@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 
 PREFIX = "lmdeploy:"
 OWN_OPTIONS = frozenset({"--server-name", "--server-port", "--disable-metrics"})
+
+SPLIT = SplitNames(
+    queue=("lmdeploy:request_queue_time_seconds",),
+    first_token=("lmdeploy:time_to_first_token_seconds",),
+    whole=("lmdeploy:e2e_request_latency_seconds",),
+    prefill=("lmdeploy:request_prefill_time_seconds",),
+    decode=("lmdeploy:request_decode_time_seconds",),
+)
 SETTINGS_SERIES = "lmdeploy:backend_config_info"
 
 
@@ -100,20 +108,19 @@ class LmDeployReader:
     """LMDeploy's Prometheus page as engine samples (contract others 4)."""
 
     def __init__(self) -> None:
-        self._queue_s = RecentRatio()
+        self._split = LatencySplit(SPLIT)
 
     def read(self, page: Page) -> EngineSample:
         """The sample of a page; the size of the KV cache is not told."""
+        split = self._split.update(page)
         return EngineSample(
             running=known(page.total("lmdeploy:num_requests_running")),
             waiting=known(page.total("lmdeploy:num_requests_waiting")),
             kv_used_ratio=known(page.largest("lmdeploy:gpu_cache_usage_perc")),
             kv_hit_ratio=known(page.largest("lmdeploy:prefix_cache_hit_rate")),
-            queue_ms=1000.0
-            * self._queue_s.update(
-                page.total("lmdeploy:request_queue_time_seconds_sum"),
-                page.total("lmdeploy:request_queue_time_seconds_count"),
-            ),
+            queue_ms=split.queue_ms,
+            prefill_ms=split.prefill_ms,
+            decode_ms=split.decode_ms,
             prompt_tokens_total=page.total("lmdeploy:prompt_tokens_total"),
             output_tokens_total=page.total("lmdeploy:generation_tokens_total"),
             requests_total=page.total("lmdeploy:request_success_total"),

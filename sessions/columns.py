@@ -69,6 +69,8 @@ requests_total      d requests completed since the server's start
 preemptions_total   d requests pushed back since the server's start
 iterations_total    d iterations since the server's start
 lost_records_total  d iteration records known to be lost
+prefill_ms          f time from a request's first iteration to its first token, mean of those finished last
+decode_ms           f time from the first token to the last, mean of those finished last
 """)
 
 LOAD_COLUMNS = _table("""

@@ -159,20 +159,27 @@ class Recorder:
             The id to give to `add_sample`.
         """
         columns = COLUMNS[kind]
-        packer = struct.Struct("<" + "".join(column.width for column in columns))
+        format_ = "<" + "".join(column.width for column in columns)
         names = orjson.dumps([column.name for column in columns]).decode()
         source = self._writer.insert(
             "INSERT INTO source (kind, name, format, columns, info) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (kind, name) DO UPDATE SET info = excluded.info RETURNING id",
-            (kind, name, packer.format, names, orjson.dumps(dict(info)).decode()),
+            (kind, name, format_, names, orjson.dumps(dict(info)).decode()),
         )
+        # A session that is gone on with may have been begun before there were columns at the end.
+        row = self._connection.execute("SELECT format FROM source WHERE id = ?", (source,)).fetchone()
+        packer = struct.Struct(format_ if row is None else str(row[0]))
         self._packers[source] = packer
         self._writer.roll_ups[source] = RollUp(self._connection, source, packer.format)
         return source
 
     def add_sample(self, source: int, t_ns: int, values: Sequence[float]) -> None:
         """Buffer the numbers of a source, in the order of its columns."""
-        self._writer.samples.append((source, t_ns, self._packers[source].pack(*values)))
+        self._writer.samples.append((source, t_ns, self._pack(source, values)))
+
+    def _pack(self, source: int, values: Sequence[float]) -> bytes:
+        packer = self._packers[source]
+        return packer.pack(*values[: len(packer.format) - 1])
 
     def add_requests(self, level: int, table: RequestTable) -> None:
         """Buffer finished requests of a level."""

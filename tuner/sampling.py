@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from engines.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import aiohttp
 
@@ -81,12 +81,18 @@ class GpuSampler:
 
 
 class EngineSampler:
-    """The one poller of a server's metrics while that server runs."""
+    """The one poller of a server's metrics while that server runs.
+
+    Attributes:
+        line: Takes the server's log lines, where its metrics can be told from them; returns whether it used one.
+    """
 
     def __init__(self, engine: Engine, http: aiohttp.ClientSession, url: str, recorder: Recorder) -> None:
         self._recorder = recorder
         self._source = recorder.add_source("engine", "engine", {"name": engine.name, "title": engine.title})
-        self._task = asyncio.create_task(self._run(engine.metrics(http, url)))
+        metrics = engine.metrics(http, url)
+        self.line: Callable[[str], bool] | None = getattr(metrics, "line", None)
+        self._task = asyncio.create_task(self._run(metrics))
 
     async def close(self) -> None:
         """End the poller."""
