@@ -50,8 +50,7 @@ def record_of_line(line: str) -> dict[str, Any] | None:
 
 
 def _is_first_rank(line: str) -> bool:
-    rank = _RANK.search(line)
-    return rank is None or int(rank[1] or rank[2] or 0) == 0
+    return not any(int(first or second) for first, second in _RANK.findall(line))
 
 
 def _number(pattern: re.Pattern[str], line: str) -> float | None:
