@@ -14,6 +14,7 @@ BENCHMARKS = {
     "search-filter": ("benchmarks.tuner.filter",),
     "load": ("benchmarks.load.run",),
     "screen": ("benchmarks.screen.run",),
+    "gpu-sampling": ("benchmarks.gpu_sampling.run",),
 }
 """Name to module and arguments."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from engines import _triton_control as control
 from engines._http import get_json_or_none
 from engines._knobs import check_params
-from engines._triton_metrics import METRICS_PORT_OFFSET, TritonMetrics
+from engines._triton_metrics import METRICS_PORT_OFFSET, TritonMetrics, metrics_url
 from engines._triton_repository import (
     copied_repository,
     copy_on_this_host,
@@ -110,6 +110,10 @@ class TritonEngine(Engine):
     def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
         """Reads the page two ports above the API's."""
         return TritonMetrics(http, url)
+
+    def gpu_metrics_url(self, url: str) -> str:
+        """The metrics page: Triton tells of its host's GPUs beside its models (`nv_gpu_*`)."""
+        return metrics_url(url)
 
     async def inspect(self, http: aiohttp.ClientSession, url: str) -> ServerInfo:
         """Version, the model to call, and the settings its configuration tells.

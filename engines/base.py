@@ -375,6 +375,10 @@ class Engine(ABC):
         """Settings in force that only the log tells, by knob name."""
         return {}
 
+    def gpu_metrics_url(self, url: str) -> str:
+        """Page on which the server at the URL tells of its host's GPUs itself; empty when there is none."""
+        return ""
+
     def starting_points(self, concurrency: float) -> tuple[dict[str, Value], ...]:
         """Configurations worth trying early, best first: what upstream guides and heuristics recommend.
 

@@ -44,6 +44,8 @@ pcie_tx_bytes_s     d PCIe out
 pcie_rx_bytes_s     d PCIe in
 nvlink_tx_bytes_s   d NVLink out
 nvlink_rx_bytes_s   d NVLink in
+server_mem_bytes    d memory held by the server's processes
+other_mem_bytes     d memory held by other processes
 """)
 
 ENGINE_COLUMNS = _table("""

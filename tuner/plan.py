@@ -169,7 +169,10 @@ class GpuPlan(PlanPart):
     """Where GPU samples come from."""
 
     local: bool = Field(True, description="read this host's GPUs through NVML")
-    dcgm_url: str = Field("", description="dcgm-exporter to read instead; {port+1} is the port after the server's")
+    dcgm_url: str = Field(
+        "",
+        description="page to read instead: dcgm-exporter's, or a Triton's metrics page; {free_port} stands for a free port",
+    )
     period_s: Annotated[float, Field(ge=0.05, le=10)] = 0.25
 
 

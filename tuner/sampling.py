@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from engines.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import aiohttp
 
@@ -33,6 +33,7 @@ class GpuSampler:
         self._recorder = recorder
         self._period_s = period_s
         self._ended = threading.Event()
+        self._told: set[str] = set()
         self._loop = asyncio.get_running_loop()
         self._ids = [
             recorder.add_source(
@@ -57,6 +58,10 @@ class GpuSampler:
         """How many GPUs are sampled."""
         return len(self._ids)
 
+    def attribute(self, pids: Iterable[int]) -> None:
+        """Say which processes are the server's: the GPU memory they hold is told apart from others'."""
+        self._source.attribute(frozenset(pids))
+
     async def close(self) -> None:
         """End the thread and let go of the source."""
         self._ended.set()
@@ -68,14 +73,18 @@ class GpuSampler:
             t_ns = self._recorder.clock.now()
             samples = self._source.sample()
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
-                self._loop.call_soon_threadsafe(self._record, t_ns, samples)
+                self._loop.call_soon_threadsafe(self._record, t_ns, samples, self._source.problems())
             due_s = max(due_s + self._period_s, time.monotonic())
             self._ended.wait(due_s - time.monotonic())
         self._source.close()
 
-    def _record(self, t_ns: int, samples: Sequence[GpuSample]) -> None:
+    def _record(self, t_ns: int, samples: Sequence[GpuSample], problems: Sequence[str]) -> None:
         if self._ended.is_set():
             return
+        for problem in problems:
+            if problem not in self._told:
+                self._told.add(problem)
+                self._recorder.event("warning", problem)
         for source, sample in zip(self._ids, samples, strict=True):
             self._recorder.add_sample(source, t_ns, astuple(sample))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from engines.base import Failure, LaunchRequest, LaunchSpec
 from engines.errors import BadConfiguration
+from engines.gpu.nvml import check_named_gpus
 from engines.launch.attach import AttachLauncher
 from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher
@@ -242,6 +244,7 @@ def check_plan_engine(plan: EnginePlan, engine: Engine) -> None:
 
     Raises:
         BadConfiguration: If a started server is given no model, or one that it cannot serve.
+        GpuUnavailable: If it names a GPU that this host does not have.
     """
     if plan.launch == "attach":
         return
@@ -249,6 +252,11 @@ def check_plan_engine(plan: EnginePlan, engine: Engine) -> None:
         raise BadConfiguration("engine.model is missing: name the model or its folder, as the server takes it")
     if plan.launch == "process" and (problem := engine.check_model(plan.model)):
         raise BadConfiguration(f"engine.model: {problem}")
+    if plan.launch == "process":
+        visible = plan.environment.get("CUDA_VISIBLE_DEVICES", "")
+        check_named_gpus([visible], "engine.environment.CUDA_VISIBLE_DEVICES")
+    elif plan.container is not None and not os.environ.get("DOCKER_HOST", "").startswith("tcp"):
+        check_named_gpus(plan.container.gpus, "engine.container.gpus")
 
 
 def only_client_knobs(engine: Engine, version: str, names: set[str]) -> bool:

@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,9 @@ if TYPE_CHECKING:
 TICK_S = 0.2
 """Period of flushing, of the sign of life, and of looking for commands."""
 
+ATTRIBUTION_PERIOD_S = 1.0
+"""Period of looking up the server's processes."""
+
 FAILED_EXIT = 1
 
 
@@ -79,6 +83,8 @@ class Worker:
         self._engine = get_engine(plan.engine.name)
         self._gpus: GpuSampler | None = None
         self._job: Job | None = None
+        self._bench: Bench | None = None
+        self._attributed_s = 0.0
         self._text = "starting"
 
     async def run(self) -> str:
@@ -104,7 +110,7 @@ class Worker:
                     places=places,
                     on_ready=lambda: self._open_gpus(places),
                 )
-                bench = Bench(
+                bench = self._bench = Bench(
                     plan=self._plan,
                     engine=self._engine,
                     objectives=self._plan.to_objectives(),
@@ -151,7 +157,9 @@ class Worker:
         if self._gpus is not None:
             return
         wish = self._plan.gpu
-        source = await asyncio.to_thread(open_gpu_source, places.fill(wish.dcgm_url) or None, self._sees_gpus())
+        own_page = "" if self._sees_gpus() else self._engine.gpu_metrics_url(self._plan.engine.url)
+        page = places.fill(wish.dcgm_url) or own_page
+        source = await asyncio.to_thread(open_gpu_source, page or None, self._sees_gpus())
         if isinstance(source, NoGpu):
             if first:
                 self._recorder.set_meta({"gpu_note": source.reason})
@@ -169,8 +177,17 @@ class Worker:
             for command in self._recorder.commands():
                 state, reply = self._obey(command)
                 self._recorder.answer(command, state, reply)
+            self._attribute()
             self._recorder.beat("paused" if self._control.paused else "running")
             await asyncio.sleep(TICK_S)
+
+    def _attribute(self) -> None:
+        """Tell the GPU sampler whose memory is the server's: its workers, not the process that was started, hold it."""
+        server = None if self._bench is None else self._bench.server
+        if self._gpus is None or time.monotonic() - self._attributed_s < ATTRIBUTION_PERIOD_S:
+            return
+        self._attributed_s = time.monotonic()
+        self._gpus.attribute(() if server is None or not server.owned else server.pids)
 
     def _obey(self, command: Command) -> tuple[str, str]:
         """Do what an operator asks; returns `done` or `refused`, and a reply."""

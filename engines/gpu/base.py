@@ -19,7 +19,7 @@ class GpuInfo:
         name: Product name.
         memory_bytes: Total memory.
         host: Host it sits in.
-        source: `nvml`, `dcgm` or `simulated`.
+        source: `nvml`, `dcgm`, `triton` or `simulated`.
         notes: Tiers that are not to be had, in words.
     """
 
@@ -36,6 +36,7 @@ class GpuInfo:
 class GpuSample:
     """One GPU at one moment. NaN: not to be had (contracts: gpu_telemetry sections 2, 3 and 6).
 
+    `server_mem_bytes` is held by the server's processes, `other_mem_bytes` by any other.
     `energy_j` is a counter since the driver's start; `throttle_mask` is NVML's clock-event bit mask.
     """
 
@@ -56,6 +57,8 @@ class GpuSample:
     pcie_rx_bytes_s: float = NAN
     nvlink_tx_bytes_s: float = NAN
     nvlink_rx_bytes_s: float = NAN
+    server_mem_bytes: float = NAN
+    other_mem_bytes: float = NAN
 
 
 class GpuSource(Protocol):
@@ -68,6 +71,14 @@ class GpuSource(Protocol):
 
     def sample(self) -> tuple[GpuSample, ...]:
         """All GPUs now; a lost GPU gives a sample of NaN."""
+        ...
+
+    def attribute(self, pids: frozenset[int]) -> None:
+        """Say which processes are the server's, where the source can tell whose memory it is. Fit for any thread."""
+        ...
+
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the GPUs or the source since the start, in words; what was said stays said."""
         ...
 
     def close(self) -> None:

@@ -1,8 +1,9 @@
-"""GPUs of this host through NVIDIA's management library, in tiers by cost (contract gpu_telemetry 2 and 3).
+"""GPUs of this host through NVIDIA's management library, in tiers by cost (contract gpu_telemetry 2, 3 and 5).
 
-Each sample reads utilisation, memory, power, clocks and clock-event reasons: microseconds. Once a second follow limits,
-temperature, the field values (3 ms, at worst 15) and GPM (3 ms); between, their last values are repeated. Methods block
-and belong into one thread.
+Each sample reads utilisation, memory, power, clocks and clock-event reasons: microseconds. About once a second follow
+limits, temperature, the field values (3 ms, at worst 15), GPM (3 ms) and processes; between, their last values are
+repeated. The GPUs take turns with that, and where it costs much processor time it is done less often. With MIG on, the
+instances follow their GPU, each with its own memory and activity. Methods block and belong into one thread.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from engines.gpu._nvml_calls import Board, NvmlCalls
+from engines.gpu._nvml_gpm import Gpm, Metric
 from engines.gpu.base import NAN, GpuInfo, GpuSample
 from engines.gpu.errors import GpuUnavailable
 
@@ -21,15 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 SLOW_PERIOD_S = 1.0
+SLOWEST_PERIOD_S = 5.0
+SLOW_SHARE = 0.012
+"""Most processor time, as a share of a core, that the slow readings of all GPUs may take: their period is stretched."""
+
 ALL_LINKS = 0xFFFFFFFF
 KIB = 1024.0
-MIB = 1024.0 * 1024.0
-
-NOT_SUPPORTED = 3
-NO_PERMISSION = 4
-FUNCTION_NOT_FOUND = 13
-GPU_IS_LOST = 15
-_NEVER_HERE = frozenset({NOT_SUPPORTED, NO_PERMISSION})
 
 INIT_ERRORS = {
     4: "this user may not use the NVIDIA driver; check the permissions of /dev/nvidia*",
@@ -38,26 +38,6 @@ INIT_ERRORS = {
     18: "driver and driver library have different versions; the driver was updated, reboot",
 }
 """NVML's error numbers at its start, in words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One quantity of GPM or of the field values: its number, the sample's field, and the factor to its unit."""
-
-    number: int
-    name: str
-    factor: float = 1.0
-
-
-GPM_METRICS = (
-    Metric(2, "sm_active_pct"),
-    Metric(5, "tensor_active_pct"),
-    Metric(10, "dram_active_pct"),
-    Metric(20, "pcie_tx_bytes_s", MIB),
-    Metric(21, "pcie_rx_bytes_s", MIB),
-    Metric(60, "nvlink_rx_bytes_s", MIB),
-    Metric(61, "nvlink_tx_bytes_s", MIB),
-)
 
 ENERGY_FIELD = 83
 COUNTER_FIELDS = (
@@ -74,39 +54,50 @@ _VALUE_MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal"
 
 @dataclass(slots=True)
 class _Device:
-    """What is remembered of one GPU between readings."""
+    """One row of the samples: a GPU, or a MIG instance of one, and what is remembered of it between readings."""
 
-    handle: Any
-    refused: set[str] = field(default_factory=set)
-    lost: bool = False
+    board: Board
+    gpm: Gpm
+    instance: Any = None
     slow: GpuSample = field(default_factory=GpuSample)
-    slow_read_s: float = -SLOW_PERIOD_S
+    due_s: float = 0.0
     counters: dict[int, tuple[float, float]] = field(default_factory=dict)
-    gpm_samples: list[Any] = field(default_factory=list)
-    gpm_started: bool = False
+
+    @property
+    def memory_handle(self) -> Any:
+        return self.board.handle if self.instance is None else self.instance
 
 
 class NvmlSource:
     """The GPUs the driver shows, in the driver's order (by PCI bus, whatever CUDA_VISIBLE_DEVICES says)."""
 
-    def __init__(self, nvml: Any, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        nvml: Any,
+        clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
+    ) -> None:
         """Take a module that is initialised.
 
         Args:
             nvml: The module `pynvml` of the package nvidia-ml-py.
             clock: Monotonic seconds.
+            cpu_clock: Seconds of processor time of this thread.
 
         Raises:
             GpuUnavailable: If the driver shows no GPU.
         """
         self._nvml = nvml
         self._clock = clock
-        self._missing: set[str] = set()
-        self._devices = [_Device(nvml.nvmlDeviceGetHandleByIndex(i)) for i in range(nvml.nvmlDeviceGetCount())]
+        self._cpu_clock = cpu_clock
+        self._calls = NvmlCalls(nvml)
+        self._server_pids: frozenset[int] = frozenset()
+        self._slow_cost_s = 0.0
+        self._devices: list[_Device] = []
+        for index in range(nvml.nvmlDeviceGetCount()):
+            self._open(index)
         if not self._devices:
             raise GpuUnavailable("the NVIDIA driver shows no GPU here")
-        for device in self._devices:
-            self._open_gpm(device)
         self._gpus = tuple(self._describe(index, device) for index, device in enumerate(self._devices))
 
     @property
@@ -114,23 +105,64 @@ class NvmlSource:
         """The GPUs, in the order of `sample`."""
         return self._gpus
 
+    @property
+    def slow_period_s(self) -> float:
+        """Seconds between two slow readings of a GPU, by what they cost."""
+        round_s = self._slow_cost_s * len(self._devices)
+        return min(max(SLOW_PERIOD_S, round_s / SLOW_SHARE), SLOWEST_PERIOD_S)
+
+    def attribute(self, pids: frozenset[int]) -> None:
+        """Say which processes are the server's: the memory they hold is told apart. Fit for any thread."""
+        self._server_pids = pids
+
+    def problems(self) -> tuple[str, ...]:
+        """What befell the GPUs since the start, in words."""
+        return tuple(
+            f"GPU {gpu.index} ({gpu.name}) fell off the bus: its figures end here; see the kernel's log for its Xid"
+            for gpu, device in zip(self._gpus, self._devices, strict=True)
+            if device.board.lost
+        )
+
     def sample(self) -> tuple[GpuSample, ...]:
         """All GPUs now; a lost one gives NaN."""
+        now_s = self._clock()
+        late = [device for device in self._devices if now_s >= device.due_s]
+        for place, device in enumerate(late):
+            self._refresh(device, now_s, place)
         return tuple(self._sample(device) for device in self._devices)
 
     def close(self) -> None:
         """Free GPM's buffers and let go of the driver."""
         for device in self._devices:
-            while device.gpm_samples:
-                self._call(device, "nvmlGpmSampleFree", device.gpm_samples.pop(), own_handle=False)
+            device.gpm.close()
         self._nvml.nvmlShutdown()
 
+    def _open(self, index: int) -> None:
+        """Open a GPU and, with MIG on, its instances. One that is already off the bus cannot be opened, and stays as lost."""
+        try:
+            board = Board(self._nvml.nvmlDeviceGetHandleByIndex(index), index)
+        except self._nvml.NVMLError:
+            board = Board(None, index, lost=True)
+        self._devices.append(_Device(board, Gpm(self._calls, board)))
+        if not self._mig_is_on(board):
+            return
+        for place in range(int(self._calls.of(board, "nvmlDeviceGetMaxMigDeviceCount") or 0)):
+            instance = self._calls.of(board, "nvmlDeviceGetMigDeviceHandleByIndex", place)
+            if instance is not None:
+                number = self._calls.about(board, "nvmlDeviceGetGpuInstanceId", instance)
+                self._devices.append(_Device(board, Gpm(self._calls, board, number), instance))
+
+    def _mig_is_on(self, board: Board) -> bool:
+        mode = self._calls.of(board, "nvmlDeviceGetMigMode")
+        return mode is not None and bool(mode[0])
+
     def _describe(self, index: int, device: _Device) -> GpuInfo:
-        memory = self._memory(device)
+        memory = self._calls.memory(device.board, device.memory_handle)
+        name = _text(self._calls.about(device.board, "nvmlDeviceGetName", device.memory_handle)) or "GPU"
         return GpuInfo(
             index=index,
-            uuid=_text(self._call(device, "nvmlDeviceGetUUID")),
-            name=_text(self._call(device, "nvmlDeviceGetName")),
+            uuid=_text(self._calls.about(device.board, "nvmlDeviceGetUUID", device.memory_handle)),
+            name=name if device.instance is None or "MIG" in name else f"{name} MIG",
             memory_bytes=int(memory.total) if memory is not None else 0,
             host=socket.gethostname(),
             source="nvml",
@@ -138,80 +170,83 @@ class NvmlSource:
         )
 
     def _notes(self, device: _Device) -> Iterable[str]:
-        if not device.gpm_samples:
-            yield "no tensor and DRAM activity: the driver gives GPM on Hopper and newer only, and not everywhere"
-        mode = self._call(device, "nvmlDeviceGetMigMode")
-        if mode is not None and mode[0]:
+        if device.board.lost:
+            yield "fell off the bus before trtune looked"
+            return
+        if device.gpm.problem:
+            yield device.gpm.problem
+        if device.instance is not None:
+            yield "a MIG instance: power, clocks and temperature are those of its GPU, in the row above"
+        elif self._mig_is_on(device.board):
             yield "MIG is on: figures are of the whole GPU, and its utilisation is not to be had"
 
-    def _call(self, device: _Device, function: str, *arguments: Any, own_handle: bool = True) -> Any:
-        """One call, or None when it cannot be had; what can never be had here is not asked for again."""
-        if device.lost or function in self._missing or function in device.refused:
-            return None
-        try:
-            called = getattr(self._nvml, function)
-            return called(device.handle, *arguments) if own_handle else called(*arguments)
-        except AttributeError:
-            self._missing.add(function)
-        except self._nvml.NVMLError as error:
-            self._remember(device, function, int(error.value))
-        return None
-
-    def _remember(self, device: _Device, function: str, error: int) -> None:
-        if error == FUNCTION_NOT_FOUND:
-            self._missing.add(function)
-        elif error in _NEVER_HERE:
-            device.refused.add(function)
-        elif error == GPU_IS_LOST:
-            device.lost = True
-
-    def _memory(self, device: _Device) -> Any:
-        """Version 2 does not count what the driver reserves as used; old drivers have version 1 only."""
-        version = getattr(self._nvml, "nvmlMemory_v2", None)
-        return self._call(device, "nvmlDeviceGetMemoryInfo", *([version] if version is not None else []))
+    def _refresh(self, device: _Device, now_s: float, place: int) -> None:
+        """Do the slow readings of a device, and set when they are due again: those due together drift apart."""
+        began_s = self._cpu_clock()
+        device.slow = self._read_slow(device, now_s)
+        cost_s = self._cpu_clock() - began_s
+        self._slow_cost_s = cost_s if not self._slow_cost_s else 0.8 * self._slow_cost_s + 0.2 * cost_s
+        period_s = self.slow_period_s
+        device.due_s = now_s + period_s * (1.0 + place / len(self._devices))
 
     def _sample(self, device: _Device) -> GpuSample:
-        now_s = self._clock()
-        if now_s - device.slow_read_s >= SLOW_PERIOD_S:
-            device.slow = self._read_slow(device, now_s)
-            device.slow_read_s = now_s
-        busy = self._call(device, "nvmlDeviceGetUtilizationRates")
-        memory = self._memory(device)
+        board, calls = device.board, self._calls
+        memory = calls.memory(board, device.memory_handle)
+        used = float(memory.used) if memory is not None else NAN
+        if device.instance is not None:
+            return GpuSample() if board.lost else replace(device.slow, mem_used_bytes=used)
+        busy = calls.of(board, "nvmlDeviceGetUtilizationRates")
         sample = replace(
             device.slow,
             util_pct=float(busy.gpu) if busy is not None else NAN,
-            mem_used_bytes=float(memory.used) if memory is not None else NAN,
-            power_w=_scaled(self._call(device, "nvmlDeviceGetPowerUsage"), 1e-3),
-            sm_clock_mhz=_scaled(self._call(device, "nvmlDeviceGetClockInfo", 1)),
-            mem_clock_mhz=_scaled(self._call(device, "nvmlDeviceGetClockInfo", 2)),
+            mem_used_bytes=used,
+            power_w=_scaled(calls.of(board, "nvmlDeviceGetPowerUsage"), 1e-3),
+            sm_clock_mhz=_scaled(calls.of(board, "nvmlDeviceGetClockInfo", 1)),
+            mem_clock_mhz=_scaled(calls.of(board, "nvmlDeviceGetClockInfo", 2)),
             throttle_mask=_scaled(
-                self._first(
-                    device, "nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"
+                calls.first(
+                    board, "nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons"
                 )
             ),
         )
-        return GpuSample() if device.lost else sample
-
-    def _first(self, device: _Device, *functions: str) -> Any:
-        """The newer name of a call, or the older one."""
-        for function in functions:
-            if (value := self._call(device, function)) is not None:
-                return value
-        return None
+        return GpuSample() if board.lost else sample
 
     def _read_slow(self, device: _Device, now_s: float) -> GpuSample:
-        temperature = self._call(device, "nvmlDeviceGetTemperatureV", 0)
+        server, others = self._memory_by_owner(device)
+        if device.instance is not None:
+            return GpuSample(**device.gpm.read(), server_mem_bytes=server, other_mem_bytes=others)
+        board, calls = device.board, self._calls
+        temperature = calls.of(board, "nvmlDeviceGetTemperatureV", 0)
         if temperature is None:
-            temperature = self._call(device, "nvmlDeviceGetTemperature", 0)
-        rates = {**self._field_rates(device, now_s), **self._gpm(device)}
+            temperature = calls.of(board, "nvmlDeviceGetTemperature", 0)
+        rates = {**self._field_rates(device, now_s), **device.gpm.read()}
         energy_j = rates.pop("energy_j", NAN)
         return GpuSample(
-            power_limit_w=_scaled(self._call(device, "nvmlDeviceGetEnforcedPowerLimit"), 1e-3),
-            max_sm_clock_mhz=_scaled(self._call(device, "nvmlDeviceGetMaxClockInfo", 1)),
+            power_limit_w=_scaled(calls.of(board, "nvmlDeviceGetEnforcedPowerLimit"), 1e-3),
+            max_sm_clock_mhz=_scaled(calls.of(board, "nvmlDeviceGetMaxClockInfo", 1)),
             temp_c=_scaled(temperature),
             energy_j=energy_j,
+            server_mem_bytes=server,
+            other_mem_bytes=others,
             **rates,
         )
+
+    def _memory_by_owner(self, device: _Device) -> tuple[float, float]:
+        """Bytes held by the server's processes and by others; NaN where pids mean nothing here, as in a container.
+
+        A server's workers hold the memory, not the process that was started: it is the whole tree that counts.
+        """
+        pids = self._server_pids
+        if not pids:
+            return NAN, NAN
+        running = self._calls.about(device.board, "nvmlDeviceGetComputeRunningProcesses", device.memory_handle)
+        if running is None:
+            return NAN, NAN
+        told = [(int(each.pid), each.usedGpuMemory) for each in running if isinstance(each.usedGpuMemory, int)]
+        if len(told) < len(running):
+            return NAN, NAN
+        ours = float(sum(used for pid, used in told if pid in pids))
+        return ours, float(sum(used for pid, used in told if pid not in pids))
 
     def _field_rates(self, device: _Device, now_s: float) -> dict[str, float]:
         """Energy, and the rates of the counters since the last reading, from one call for all fields."""
@@ -219,9 +254,9 @@ class NvmlSource:
             ENERGY_FIELD,
             *((m.number, ALL_LINKS) if m.number in NVLINK_FIELDS else m.number for m in COUNTER_FIELDS),
         ]
-        values = self._call(device, "nvmlDeviceGetFieldValues", wanted)
+        values = self._calls.of(device.board, "nvmlDeviceGetFieldValues", wanted)
         if values is None:
-            return {"energy_j": _scaled(self._call(device, "nvmlDeviceGetTotalEnergyConsumption"), 1e-3)}
+            return {"energy_j": _scaled(self._calls.of(device.board, "nvmlDeviceGetTotalEnergyConsumption"), 1e-3)}
         found = {int(value.fieldId): _field_value(value) for value in values}
         rates = {"energy_j": found.get(ENERGY_FIELD, NAN) * 1e-3}
         for metric in COUNTER_FIELDS:
@@ -231,40 +266,6 @@ class NvmlSource:
             if now_s > before_s and counter >= before:
                 rates[metric.name] = (counter - before) * metric.factor / (now_s - before_s)
         return rates
-
-    def _open_gpm(self, device: _Device) -> None:
-        """Two buffers for each GPU that has GPM: it averages between two samples."""
-        support = self._call(device, "nvmlGpmQueryDeviceSupport")
-        if support is None or not support.isSupportedDevice:
-            return
-        device.gpm_samples = [self._call(device, "nvmlGpmSampleAlloc", own_handle=False) for _ in range(2)]
-        if None in device.gpm_samples:
-            device.gpm_samples = []
-
-    def _gpm(self, device: _Device) -> dict[str, float]:
-        """Averages since the last reading."""
-        if not device.gpm_samples:
-            return {}
-        before, now = device.gpm_samples
-        if self._call(device, "nvmlGpmSampleGet", now) is None:
-            return {}
-        device.gpm_samples = [now, before]
-        if not device.gpm_started:
-            device.gpm_started = True
-            return {}
-        query = self._nvml.c_nvmlGpmMetricsGet_t()
-        query.version = self._nvml.NVML_GPM_METRICS_GET_VERSION
-        query.sample1, query.sample2 = before, now
-        query.numMetrics = len(GPM_METRICS)
-        for place, metric in enumerate(GPM_METRICS):
-            query.metrics[place].metricId = metric.number
-        if self._call(device, "nvmlGpmMetricsGet", query, own_handle=False) is None:
-            return {}
-        return {
-            metric.name: float(answer.value) * metric.factor
-            for metric, answer in zip(GPM_METRICS, query.metrics, strict=False)
-            if answer.nvmlReturn == 0
-        }
 
 
 def open_nvml(load: Callable[[str], Any] = importlib.import_module) -> NvmlSource:
@@ -281,6 +282,34 @@ def open_nvml(load: Callable[[str], Any] = importlib.import_module) -> NvmlSourc
         return NvmlSource(nvml)
     except nvml.NVMLError as error:
         raise GpuUnavailable(f"the NVIDIA driver does not list its GPUs: {error}") from error
+
+
+def check_named_gpus(named: Iterable[str], where: str, load: Callable[[str], Any] = importlib.import_module) -> None:
+    """Refuse GPUs that this host does not have; where no driver can be asked, nothing is refused.
+
+    Args:
+        named: Indices, UUIDs or their beginnings, as `CUDA_VISIBLE_DEVICES` and Docker take them; `all` is none.
+        where: What to name in an error.
+        load: Imports a module by name.
+
+    Raises:
+        GpuUnavailable: In one line, with those there are.
+    """
+    wanted = [word for each in named for word in each.replace(" ", "").split(",") if word and word != "all"]
+    if not wanted:
+        return
+    try:
+        source = open_nvml(load)
+    except GpuUnavailable:
+        return
+    gpus = [gpu for gpu in source.gpus if not gpu.uuid.startswith("MIG-")]
+    source.close()
+    for word in wanted:
+        if word.isdecimal() and int(word) >= len(gpus):
+            there = "only GPU 0" if len(gpus) == 1 else f"GPUs 0 to {len(gpus) - 1}"
+            raise GpuUnavailable(f"{where} names GPU {word}; this host has {there}")
+        if word.startswith("GPU-") and not any(gpu.uuid.startswith(word) for gpu in gpus):
+            raise GpuUnavailable(f"{where} names {word}; this host has {', '.join(gpu.uuid for gpu in gpus)}")
 
 
 def driver_library(load: Callable[[str], Any] = importlib.import_module) -> Any:

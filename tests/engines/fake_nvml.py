@@ -24,6 +24,8 @@ class FakeNvml:
         errors: Error number that a function raises, by name.
         missing: Names of functions that this binding does not have.
         gpm: Whether the GPUs have GPM.
+        instances: MIG instances of each GPU; 0: MIG is off.
+        processes: Pid and used bytes of the processes on each GPU; None for bytes that are not told.
     """
 
     NVMLError = NVMLError
@@ -37,12 +39,16 @@ class FakeNvml:
         errors: Mapping[str, int] | None = None,
         missing: frozenset[str] = frozenset(),
         gpm: bool = True,
+        instances: int = 0,
+        processes: tuple[tuple[int, int | None], ...] = (),
     ) -> None:
         self.readings = dict(readings)
         self.count = count
         self.errors = dict(errors or {})
         self.missing = missing
         self.gpm = gpm
+        self.instances = instances
+        self.processes = processes
         self.lost: set[int] = set()
         self.calls: list[str] = []
         self.open_samples = 0
@@ -63,6 +69,8 @@ class FakeNvml:
             self.calls.append(name)
             if name in self.errors:
                 raise NVMLError(self.errors[name])
+            if name == "nvmlDeviceGetUtilizationRates" and self.instances:
+                raise NVMLError(3)
             if arguments and isinstance(arguments[0], int) and arguments[0] in self.lost:
                 raise NVMLError(15)
             return function(*arguments)
@@ -80,19 +88,33 @@ class FakeNvml:
     def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
         return index
 
-    def nvmlDeviceGetUUID(self, gpu: int) -> bytes:
-        return f"GPU-{gpu}".encode()
+    def nvmlDeviceGetUUID(self, gpu: int | str) -> bytes:
+        return (gpu if isinstance(gpu, str) else f"GPU-{gpu}").encode()
 
-    def nvmlDeviceGetName(self, gpu: int) -> str:
-        return "NVIDIA H200"
+    def nvmlDeviceGetName(self, gpu: int | str) -> str:
+        return "NVIDIA H200 MIG 1g.18gb" if isinstance(gpu, str) else "NVIDIA H200"
 
     def nvmlDeviceGetMigMode(self, gpu: int) -> list[int]:
-        return [0, 0]
+        return [int(self.instances > 0)] * 2
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, gpu: int) -> int:
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, gpu: int, place: int) -> str:
+        if place >= self.instances:
+            raise NVMLError(6)
+        return f"MIG-{gpu}-{place}"
+
+    def nvmlDeviceGetGpuInstanceId(self, instance: str) -> int:
+        return 7 + int(instance[-1])
+
+    def nvmlDeviceGetComputeRunningProcesses(self, gpu: int | str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in self.processes]
 
     def nvmlDeviceGetUtilizationRates(self, gpu: int) -> SimpleNamespace:
         return SimpleNamespace(gpu=self.readings["util_gpu"], memory=self.readings["util_mem"])
 
-    def nvmlDeviceGetMemoryInfo(self, gpu: int, version: int | None = None) -> SimpleNamespace:
+    def nvmlDeviceGetMemoryInfo(self, gpu: int | str, version: int | None = None) -> SimpleNamespace:
         reserved = 0 if version == self.nvmlMemory_v2 else 500_000_000
         return SimpleNamespace(total=self.readings["mem_total"], used=self.readings["mem_used"] + reserved)
 
@@ -144,6 +166,11 @@ class FakeNvml:
     def nvmlGpmSampleGet(self, gpu: int, sample: SimpleNamespace) -> SimpleNamespace:
         sample.taken = True
         return sample
+
+    def nvmlGpmMigSampleGet(self, gpu: int, instance: int, sample: SimpleNamespace) -> SimpleNamespace:
+        if instance < 7:
+            raise NVMLError(2)
+        return self.nvmlGpmSampleGet(gpu, sample)
 
     def c_nvmlGpmMetricsGet_t(self) -> SimpleNamespace:
         return SimpleNamespace(metrics=[SimpleNamespace(nvmlReturn=0, value=0.0) for _ in range(98)])

@@ -210,3 +210,76 @@ def test_an_exporter_that_is_named_is_used(exporter: Exporter, old_names: str) -
 def test_clock_event_bits_in_words(mask: float, words: str, throttled: bool) -> None:
     assert throttle_words(mask) == words
     assert is_throttled(mask) is throttled
+
+
+TRITON_PAGE = """\
+# TYPE nv_gpu_utilization gauge
+nv_gpu_utilization{gpu_uuid="GPU-a"} 0.75
+nv_gpu_memory_total_bytes{gpu_uuid="GPU-a"} 85520809984
+nv_gpu_memory_used_bytes{gpu_uuid="GPU-a"} 42949672960
+nv_gpu_power_usage{gpu_uuid="GPU-a"} 310.5
+nv_gpu_power_limit{gpu_uuid="GPU-a"} 700
+# TYPE nv_energy_consumption counter
+nv_energy_consumption{gpu_uuid="GPU-a"} 1234.5
+nv_inference_count{model="m",version="1"} 5
+"""
+
+
+def test_tritons_own_gpu_figures_are_read_in_the_same_units(exporter: Exporter) -> None:
+    exporter.show(TRITON_PAGE)
+
+    source = DcgmSource(exporter.url)
+    (sample,) = source.sample()
+
+    assert (source.gpus[0].uuid, source.gpus[0].source, source.gpus[0].memory_bytes) == ("GPU-a", "triton", 85520809984)
+    assert source.gpus[0].notes == ("no tensor and DRAM activity: Triton does not tell it",)
+    assert (sample.util_pct, sample.mem_used_bytes, sample.power_w, sample.power_limit_w) == (
+        75,
+        40 * 2**30,
+        310.5,
+        700,
+    )
+    assert sample.energy_j == 1234.5
+
+
+def test_with_mig_the_share_of_busy_time_stands_for_utilisation(exporter: Exporter) -> None:
+    labels = 'gpu="0",UUID="GPU-a",GPU_I_ID="7",GPU_I_PROFILE="1g.18gb"'
+    exporter.show(f"DCGM_FI_PROF_GR_ENGINE_ACTIVE{{{labels}}} 0.5\nDCGM_FI_DEV_FB_USED{{{labels}}} 100\n")
+
+    source = DcgmSource(exporter.url)
+    (sample,) = source.sample()
+
+    assert (source.gpus[0].name, sample.util_pct) == ("GPU MIG 1g.18gb", 50)
+
+
+def test_a_gpu_that_leaves_the_page_is_told(exporter: Exporter) -> None:
+    both = 'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a"} 5\nDCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="GPU-b"} 6\n'
+    exporter.show(both)
+    source = DcgmSource(exporter.url)
+    before = source.problems()
+    exporter.show(both.splitlines()[0] + "\n")
+
+    first, second = source.sample()
+
+    assert before == ()
+    assert (first.util_pct, math.isnan(second.util_pct)) == (5, True)
+    assert [problem.partition(" is no longer")[0] for problem in source.problems()] == ["GPU 1 (GPU)"]
+
+
+def test_a_page_that_does_not_come_or_stands_still_is_told(exporter: Exporter) -> None:
+    now_s = [0.0]
+    exporter.show('DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a"} 5\n')
+    source = DcgmSource(exporter.url, lambda: now_s[0])
+
+    now_s[0] = 91.0
+    source.sample()
+    standing = source.problems()
+    exporter.show(None)
+    source.sample()
+    silent = source.problems()
+    exporter.show('DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a"} 6\n')
+    source.sample()
+
+    assert "the same values" in standing[0]
+    assert "answers 500" in silent[0]
+    assert source.problems() == ()

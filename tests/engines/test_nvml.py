@@ -12,7 +12,7 @@ import pytest
 
 from engines.gpu import throttle_words
 from engines.gpu.errors import GpuUnavailable
-from engines.gpu.nvml import NvmlSource, open_nvml
+from engines.gpu.nvml import NvmlSource, check_named_gpus, open_nvml
 
 from .fake_nvml import FakeNvml, NVMLError
 
@@ -160,6 +160,112 @@ def test_energy_is_also_read_by_its_own_call(readings: Mapping[str, float]) -> N
     assert sample.energy_j == pytest.approx(45690.035)
 
 
+def test_memory_is_attributed_to_the_servers_whole_tree(readings: Mapping[str, float]) -> None:
+    clock = Clock()
+    nvml = FakeNvml(readings, processes=((11, 5 << 30), (12, 6 << 30), (99, 1 << 30)))
+    source = NvmlSource(nvml, clock)
+    (before,) = source.sample()
+    source.attribute(frozenset({10, 11, 12}))
+    clock.now_s += 1.0
+
+    (sample,) = source.sample()
+
+    assert math.isnan(before.server_mem_bytes)
+    assert (sample.server_mem_bytes, sample.other_mem_bytes) == (11 << 30, 1 << 30)
+
+
+def test_memory_that_is_not_told_by_process_is_not_attributed(readings: Mapping[str, float]) -> None:
+    source = NvmlSource(FakeNvml(readings, processes=((11, None),)), Clock())
+    source.attribute(frozenset({11}))
+
+    (sample,) = source.sample()
+
+    assert math.isnan(sample.server_mem_bytes)
+
+
+def test_mig_instances_follow_their_gpu_with_their_own_memory_and_activity(readings: Mapping[str, float]) -> None:
+    clock = Clock()
+    source = NvmlSource(FakeNvml(readings, instances=2), clock)
+    source.sample()
+    clock.now_s += 2.0
+
+    gpu, first, _ = source.sample()
+
+    assert [info.uuid for info in source.gpus] == ["GPU-0", "MIG-0-0", "MIG-0-1"]
+    assert "MIG is on" in source.gpus[0].notes[0]
+    assert math.isnan(gpu.util_pct)
+    assert (first.mem_used_bytes, first.tensor_active_pct) == (141442285568, 41.649)
+    assert math.isnan(first.power_w)  # the GPU's own: adding rows up counts it once
+
+
+def test_counters_that_only_administrators_may_read_are_said(readings: Mapping[str, float]) -> None:
+    source = NvmlSource(FakeNvml(readings, errors={"nvmlGpmSampleGet": 4}))
+
+    assert source.gpus[0].notes == (
+        "no tensor and DRAM activity: only administrators may read the GPU's counters here",
+    )
+
+
+def test_a_card_that_falls_off_the_bus_is_told_once_and_the_others_go_on(readings: Mapping[str, float]) -> None:
+    nvml = FakeNvml(readings, count=2)
+    source = NvmlSource(nvml)
+    before = source.problems()
+    nvml.lost = {1}
+
+    source.sample()
+    nvml.calls.clear()
+    well, lost = source.sample()
+
+    assert before == ()
+    assert source.problems() == (
+        "GPU 1 (NVIDIA H200) fell off the bus: its figures end here; see the kernel's log for its Xid",
+    )
+    assert well.util_pct == 100
+    assert math.isnan(lost.util_pct)
+    assert nvml.calls.count("nvmlDeviceGetPowerUsage") == 1
+
+
+def test_a_card_that_was_lost_before_does_not_keep_the_others_away(readings: Mapping[str, float]) -> None:
+    nvml = FakeNvml(readings, count=2)
+    handle = nvml.nvmlDeviceGetHandleByIndex
+    nvml.lost = {0}
+
+    source = NvmlSource(nvml)
+    lost, well = source.sample()
+
+    assert handle(1) == 1
+    assert source.gpus[0].notes == ("fell off the bus before trtune looked",)
+    assert (math.isnan(lost.util_pct), well.util_pct) == (True, 100)
+
+
+def test_dear_readings_are_made_less_often_where_they_cost_much(readings: Mapping[str, float]) -> None:
+    clock, nvml = Clock(), FakeNvml(readings, count=8)
+    spent = iter(range(10_000))
+    source = NvmlSource(nvml, clock, lambda: next(spent) * 0.0064)
+
+    for _ in range(40):
+        source.sample()
+        clock.now_s += 0.25
+    rounds = nvml.calls.count("nvmlDeviceGetFieldValues") / 8
+
+    assert 4 < source.slow_period_s <= 5
+    assert 2 <= rounds <= 4
+
+
+def test_gpus_take_turns_with_dear_readings(readings: Mapping[str, float]) -> None:
+    clock, nvml = Clock(), FakeNvml(readings, count=4)
+    source = NvmlSource(nvml, clock, lambda: 0.0)
+    source.sample()
+    counts = []
+    for _ in range(8):
+        clock.now_s += 0.25
+        nvml.calls.clear()
+        source.sample()
+        counts.append(nvml.calls.count("nvmlDeviceGetFieldValues"))
+
+    assert max(counts[4:]) == 1
+
+
 def test_a_lost_card_leaves_the_others(readings: Mapping[str, float]) -> None:
     nvml = FakeNvml(readings, count=2)
     source = NvmlSource(nvml)
@@ -197,6 +303,30 @@ def test_a_driver_that_does_not_start_is_explained(readings: Mapping[str, float]
 def test_a_driver_without_gpus_is_explained(readings: Mapping[str, float]) -> None:
     with pytest.raises(GpuUnavailable, match="shows no GPU"):
         open_nvml(lambda _: FakeNvml(readings, count=0))
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        (("0,2",), r"names GPU 2; this host has GPUs 0 to 1"),
+        (("GPU-7",), r"names GPU-7; this host has GPU-0, GPU-1"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_refused_in_one_line(
+    readings: Mapping[str, float], named: tuple[str, ...], told: str
+) -> None:
+    with pytest.raises(GpuUnavailable, match=rf"^CUDA_VISIBLE_DEVICES {told}$"):
+        check_named_gpus(named, "CUDA_VISIBLE_DEVICES", lambda _: FakeNvml(readings, count=2))
+
+
+@pytest.mark.parametrize("named", [(), ("all",), ("0, 1",), ("GPU-1",), ("MIG-1",)])
+def test_gpus_that_are_there_or_cannot_be_judged_pass(readings: Mapping[str, float], named: tuple[str, ...]) -> None:
+    nvml = FakeNvml(readings, count=2)
+
+    check_named_gpus(named, "CUDA_VISIBLE_DEVICES", lambda _: nvml)
+    check_named_gpus(("9",), "CUDA_VISIBLE_DEVICES", lambda _: FakeNvml(readings, errors={"nvmlInit": 12}))
+
+    assert nvml.open_samples == 0
 
 
 def test_a_missing_binding_is_explained() -> None:
