@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sessions.columns import COLUMNS
 from sessions.commands import send_command
 from sessions.errors import NewerSession, NotASession, SessionBusy, SessionError, SessionExists
 from sessions.reader import SessionReader
@@ -34,7 +35,7 @@ def test_a_reader_sees_a_session_while_it_grows(path: Path) -> None:
         assert reader.meta()["kind"] == "tune"
         reader.changed()
         number = recorder.start_trial("baseline", {"max_batch_size": 8})
-        recorder.add_sample(gpu, 5, [math.nan] * 16 + [3.5])
+        recorder.add_sample(gpu, 5, [math.nan] * (len(COLUMNS["gpu"]) - 1) + [3.5])
         recorder.flush()
 
         assert reader.changed()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from sessions.columns import COLUMNS
 from sessions.reader import SessionReader
 from tests.tui.sample_session import META, hand_recorder, write_sample_session
 from tests.tui.screen_helpers import snapshot_of
@@ -79,7 +80,7 @@ def test_long_window_is_thinned_and_still_spans_everything(tmp_path: Path) -> No
     recorder, clock = hand_recorder(path, META)
     gpu = recorder.add_source("gpu", "gpu0", {})
     for second in range(0, 4 * 3600, 2):
-        recorder.add_sample(gpu, second * S, [float(second % 100)] * 17)
+        recorder.add_sample(gpu, second * S, [float(second % 100)] * len(COLUMNS["gpu"]))
     clock.set_s(4 * 3600)
     recorder.set_worker("done", "over")
     recorder.close()
