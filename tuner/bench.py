@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import aiohttp
 
     from engines.base import Engine, Value
-    from engines.launch.base import RunningServer
     from sessions.recorder import Recorder
     from tuner.control import Control
     from tuner.load.generator import LoadGenerator
@@ -41,8 +40,6 @@ class Bench:
         on_ready: Called when a server has become ready: GPU sources that live in it can be opened now.
         watched_gpus: How many GPUs are sampled.
         source: Number of the load's source of samples.
-        server: The server that runs now, or None.
-        listener: Takes the server's log lines first; those it uses do not go into the session's log.
     """
 
     plan: Plan
@@ -56,16 +53,9 @@ class Bench:
     on_ready: Callable[[], Awaitable[None]]
     watched_gpus: Callable[[], int] = lambda: 0
     source: int = field(init=False)
-    server: RunningServer | None = field(init=False, default=None)
-    listener: Callable[[str], bool] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.source = self.recorder.add_source("load", "load", {"workload": self.plan.workload.name})
-
-    def server_line(self, line: str) -> None:
-        """Take a line of the server's log."""
-        if self.listener is None or not self.listener(line):
-            self.recorder.log("server", "info", line)
 
     @property
     def objective(self) -> Objective:

@@ -83,7 +83,7 @@ async def measure_levels(
     """
     measurement = Measurement()
     sampler = EngineSampler(bench.engine, bench.http, server.url, bench.recorder)
-    bench.listener = sampler.line
+    bench.upkeep.listener = sampler.line
     watchdog = Watchdog(server, bench.http, bench.plan.engine.hang_timeout_s, bench.control.interrupt)
     try:
         while (value := chooser.next(measurement.levels(bench.objective))) is not None:
@@ -98,7 +98,7 @@ async def measure_levels(
                 raise Broken(watchdog.failure)
             measurement.results.append(result)
     finally:
-        bench.listener = None
+        bench.upkeep.listener = None
         await watchdog.close()
         await sampler.close()
     if watchdog.failure is not None:

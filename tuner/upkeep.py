@@ -58,6 +58,8 @@ class Upkeep:
         places: Folders and ports.
         on_ready: Awaited when a server has become ready.
         memory: The GPUs' memory; None where it is another host's.
+        running: The server that is up, or None.
+        listener: Takes the server's log lines first; those it uses do not go into the session's log.
     """
 
     plan: Plan
@@ -68,6 +70,8 @@ class Upkeep:
     places: Places
     on_ready: Callable[[], Awaitable[None]]
     memory: GpuMemory | None = field(init=False)
+    running: RunningServer | None = field(init=False, default=None)
+    listener: Callable[[str], bool] | None = field(init=False, default=None)
     _costs: dict[str, str] = field(init=False)
     _kept: Kept | None = field(init=False, default=None)
     _checks: bool = field(init=False)
@@ -162,9 +166,10 @@ class Upkeep:
 
         def on_log(line: str) -> None:
             phases.line(line)
-            self.recorder.log("server", "info", line)
+            if self.listener is None or not self.listener(line):
+                self.recorder.log("server", "info", line)
 
-        server = await launcher_for(self.plan.engine).start(spec, on_log)
+        server = self.running = await launcher_for(self.plan.engine).start(spec, on_log)
         try:
             wait_ready = server.wait_ready(self.http, self.plan.engine.start_timeout_s)
             finished = await self._unless_interrupted(wait_ready)
@@ -174,6 +179,7 @@ class Upkeep:
             self._tell_ready(number, finished[0], phases, {**shown, "url": server.url}, owned=server.owned)
             await self.on_ready()
         except BaseException:
+            self.running = None
             await server.stop()
             raise
         return server
@@ -224,6 +230,7 @@ class Upkeep:
 
     async def _stop(self, number: int, server: RunningServer) -> None:
         """Stop it, and wait until its GPU memory is free."""
+        self.running = None
         await server.stop()
         if server.owned and self.memory is not None and (held := await asyncio.to_thread(self.memory.settle)):
             text = f"after trial {number} {held} than before the first start: does another process use it?"

@@ -183,7 +183,7 @@ class Worker:
 
     def _attribute(self) -> None:
         """Tell the GPU sampler whose memory is the server's: its workers, not the process that was started, hold it."""
-        server = None if self._bench is None else self._bench.server
+        server = None if self._bench is None else self._bench.upkeep.running
         if self._gpus is None or time.monotonic() - self._attributed_s < ATTRIBUTION_PERIOD_S:
             return
         self._attributed_s = time.monotonic()
