@@ -173,14 +173,14 @@ def create(path: Path) -> None:
             )
         finally:
             connection.close()
-        _publish(draft, path)
+        publish(draft, path)
     except sqlite3.OperationalError as error:
         raise OSError(f"{path} cannot be written: {error}") from error
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _publish(draft: Path, path: Path) -> None:
+def publish(draft: Path, path: Path) -> None:
     """Give a finished file its name, never in the place of another."""
     taken = SessionExists(f"{path} exists already: choose another path, or continue it with --resume")
     try:
