@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 MAX_LOG_TEXT = 4000
 """Longest log text kept, in characters."""
 
+CLOSE_WAIT_MS = 500
+"""How long the end of a session waits for its readers."""
+
 CLOCK_STEP_NS = 2 * NS_PER_S
 """A wall clock that moves by more against session time was set."""
 
@@ -353,8 +356,11 @@ class Recorder:
         with suppress(SessionUnwritable):
             self._writer.write(requests=True)
         with suppress(sqlite3.Error):
-            # A reader may still hold the WAL, or the disk be full; then it stays beside the file, which is as good.
+            # A reader may still hold the WAL, or the disk be full; then it stays beside the file, which is as good. A file
+            # that is over leaves WAL mode: then it can be read where nothing can be written, and readers leave nothing behind.
+            self._connection.execute(f"PRAGMA busy_timeout = {CLOSE_WAIT_MS}")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._connection.execute("PRAGMA journal_mode = DELETE")
         with suppress(sqlite3.Error):
             self._connection.close()
         self._holding.close()

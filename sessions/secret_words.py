@@ -19,7 +19,7 @@ _PATTERNS = {
     "Slack token": r"\bxox[abprs]-[A-Za-z0-9-]{10,}",
     "JSON web token": r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{5,}",
     "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"]*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=\")|$)",
-    "bearer token": r"(?<=\bearer )[A-Za-z0-9._~+/-]{12,}=*",
+    "bearer token": r"(?<=[Bb]earer )[A-Za-z0-9._~+/-]{12,}=*",
     "password in a URL": r"(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)",
     "secret given by name": (
         r"(?:api[_-]?key|access[_-]?token|auth[_-]?token|hf[_-]?token|secret|passwd|password)"

@@ -32,7 +32,7 @@ def find_session(told: str) -> Path:
     path = Path(told).expanduser()
     if path.exists() or path.is_absolute():
         return path
-    for candidate in (sessions_dir() / told, sessions_dir() / f"{told}{SUFFIX}"):
+    for candidate in (sessions_dir() / f"{told}{tail}" for tail in ("", SUFFIX, f"{SUFFIX}.xz")):
         if candidate.exists():
             return candidate
     return path

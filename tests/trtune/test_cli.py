@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -89,3 +92,51 @@ def test_the_doctor_examines_this_host(program: Program) -> None:
     assert done.returncode == 0, done.stdout
     topics = {finding["topic"] for finding in objects(done.stdout)}
     assert topics >= {"trtune", "sqlite", "packages", "sessions", "gpu", "trtllm", "llamacpp"}
+
+
+DEMO = Path(__file__).parents[1] / "data" / "demo.trtune"
+
+
+def test_a_session_is_packed_verified_replayed_from_the_pack_and_unpacked(program: Program, tmp_path: Path) -> None:
+    pack = tmp_path / "demo.trtune.xz"
+
+    assert program.run("sessions", "pack", DEMO, "--anonymise", "--output", pack).returncode == 0
+    verified = program.run("sessions", "verify", DEMO, pack, "--json")
+    replayed = program.run("replay", pack, "--json")
+    assert program.run("sessions", "unpack", pack, "--output", tmp_path / "again.trtune").returncode == 0
+
+    assert [told["sound"] for told in objects(verified.stdout)] == [True, True]
+    assert replayed.returncode == 0
+    assert objects(replayed.stdout)
+    assert (tmp_path / "again.trtune").is_file()
+
+
+def test_a_damaged_session_fails_verification_and_its_repair_passes(program: Program, tmp_path: Path) -> None:
+    path = Path(shutil.copy(DEMO, tmp_path / "run.trtune"))
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE trial SET result = 'torn' WHERE number = 1")
+    connection.commit()
+    connection.close()
+
+    verified = program.run("sessions", "verify", path)
+    repaired = program.run("sessions", "repair", path)
+
+    assert verified.returncode == 1
+    assert "trial 1" in verified.stdout
+    assert repaired.returncode == 0
+    assert "1 value of trial.result could not be read" in repaired.stdout
+
+
+def test_prune_says_what_it_would_delete_and_deletes_only_when_told(program: Program, tmp_path: Path) -> None:
+    old, new = (Path(shutil.copy(DEMO, tmp_path / name)) for name in ("old.trtune", "new.trtune"))
+    other = tmp_path / "notes.trtune"
+    other.write_text("not a session")
+    os.utime(old, (0, 0))
+    os.utime(other, (0, 0))
+
+    looked = program.run("sessions", "prune", tmp_path, "--older-than", "30d")
+    assert (old.exists(), "would be deleted" in looked.stdout) == (True, True)
+    program.run("sessions", "prune", tmp_path, "--older-than", "30d", "--yes")
+
+    assert (old.exists(), new.exists(), other.exists()) == (False, True, True)
+    assert program.run("sessions", "prune", tmp_path).returncode == 2

@@ -18,7 +18,7 @@ COMMANDS = {
     "tune": "search the settings that serve your workload best",
     "attach": "show a session that is being worked on",
     "replay": "look at a finished session again",
-    "sessions": "list the sessions there are",
+    "sessions": "list, verify, repair, pack and prune sessions",
     "export": "print the best configuration, or the data of a session",
     "doctor": "say what this host has and what is missing",
     "simulate": "run the simulated inference server",

@@ -127,15 +127,22 @@ def begin_and_show(plan: Plan, args: argparse.Namespace) -> int:
 
 
 def require_session(told: str) -> Path:
-    """The session a user names.
+    """The session a user names; one in a pack is unpacked, to a folder that goes away with the program.
 
     Raises:
-        NotASession: If there is none.
+        NotASession: If there is none, or a pack cannot be unpacked.
     """
+    import atexit
+
     from sessions.errors import NotASession
+    from sessions.packing import Readable, is_packed
     from trtune.paths import find_session, sessions_dir
 
     path = find_session(told)
     if not path.is_file():
         raise NotASession(f"{told}: no such session, neither here nor in {sessions_dir()}; see: trtune sessions")
-    return path
+    if not is_packed(path):
+        return path
+    readable = Readable(path)
+    atexit.register(readable.close)
+    return readable.path

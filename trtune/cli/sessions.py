@@ -1,4 +1,4 @@
-"""List the sessions there are, newest first."""
+"""List the sessions there are; verify, repair, pack, unpack and prune them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,23 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    parser.add_argument("folder", nargs="?", type=Path, help="folder to look in (default: the sessions folder)")
+    from trtune.cli import _keeping
+
+    parser.set_defaults(run=_list, folder=None)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands (default: list)")
+    listing = commands.add_parser("list", help="the sessions there are, newest first")
+    listing.add_argument("folder", nargs="?", type=Path, help="folder to look in (default: the sessions folder)")
+    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    _keeping.add_commands(commands)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
+    return int(args.run(args))
+
+
+def _list(args: argparse.Namespace) -> int:
     import orjson
 
     from trtune.paths import known_sessions, sessions_dir
