@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from engines._recipes import Recipe
     from engines.launch.container import Container
     from engines.launch.phases import PhaseRule
 
@@ -374,6 +375,22 @@ class Engine(ABC):
     def effective_from_log(self, lines: Sequence[str]) -> dict[str, Value]:
         """Settings in force that only the log tells, by knob name."""
         return {}
+
+    def recipes(self, folder: Path) -> tuple[Recipe, ...]:
+        """Configurations that the server's makers tuned and published, in a folder or checkout of theirs.
+
+        Raises:
+            BadConfiguration: If there are none, or none are known for this server.
+        """
+        raise BadConfiguration(f"no published configurations of {self.title} are known to trtune")
+
+    def recipe_settings(self, recipe: Recipe, version: str = "") -> tuple[dict[str, Value], tuple[str, ...]]:
+        """A recipe's settings by knob name, and the names of those that are no knob of this version.
+
+        Raises:
+            BadConfiguration: If its file cannot be read.
+        """
+        raise BadConfiguration(f"no published configurations of {self.title} are known to trtune")
 
     def gpu_metrics_url(self, url: str) -> str:
         """Page on which the server at the URL tells of its host's GPUs itself; empty when there is none."""

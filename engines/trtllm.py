@@ -14,6 +14,7 @@ from engines._trtllm_conflicts import find_conflict
 from engines._trtllm_failures import FAILURES
 from engines._trtllm_knobs import BATCH_SIZES, knobs_of
 from engines._trtllm_metrics import TrtllmMetrics, prometheus_page
+from engines._trtllm_recipes import find_recipes, settings_of
 from engines._trtllm_versions import TEE, V1_2, is_before
 from engines._trtllm_yaml import nested
 from engines.base import Engine, LaunchSpec, ServerInfo
@@ -23,10 +24,12 @@ from engines.launch.ports import local_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import aiohttp
 
     from engines._prometheus import Page
+    from engines._recipes import Recipe
     from engines.base import Knob, LaunchRequest, MetricsSource, Value
 
 CONFIG_FILE = "trtllm-serve.yaml"
@@ -154,6 +157,22 @@ class Trtllm(Engine):
             guided | {"max_num_tokens": 16384},
             guided | {"max_num_tokens": max(2048, batch)},
         )
+
+    def recipes(self, folder: Path) -> tuple[Recipe, ...]:
+        """NVIDIA's `examples/configs`, of a checkout or a folder like it.
+
+        Raises:
+            BadConfiguration: If there are none.
+        """
+        return find_recipes(folder)
+
+    def recipe_settings(self, recipe: Recipe, version: str = "") -> tuple[dict[str, Value], tuple[str, ...]]:
+        """A recipe's settings by knob name, and the names of those that are no knob of this version.
+
+        Raises:
+            BadConfiguration: If its file cannot be read.
+        """
+        return settings_of(recipe, self.knobs(version))
 
     def effective_from_log(self, lines: Sequence[str]) -> dict[str, Value]:
         """Lengths, batch size and KV capacity as the server lowered them."""

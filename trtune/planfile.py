@@ -119,6 +119,8 @@ def _flat_knobs(tables: Mapping[str, Any]) -> dict[str, Any]:
     for section in ("knobs", "baseline"):
         if isinstance(flat.get(section), dict):
             flat[section] = dict(_leaves(flat[section], ""))
+    if isinstance(points := flat.get("starting_points"), list):
+        flat["starting_points"] = [dict(_leaves(each, "")) if isinstance(each, dict) else each for each in points]
     return flat
 
 

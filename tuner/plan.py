@@ -303,6 +303,10 @@ class Plan(PlanPart):
         description="range, list of choices, or fixed value by knob; empty: the engine's own choice",
     )
     baseline: dict[str, KnobValue] = Field(default_factory=dict, description="values other than the server's defaults")
+    starting_points: tuple[dict[str, KnobValue], ...] = Field(
+        (),
+        description="configurations to try early, as [[starting_points]] tables; `tune --starting-points` fills them in",
+    )
 
     @model_validator(mode="before")
     @classmethod

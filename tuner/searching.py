@@ -112,7 +112,8 @@ def _knob_facts(knob: Knob, default: object) -> dict[str, Any]:
 
 
 def _starting_points(plan: Plan, engine: Engine, space: Space) -> list[Params]:
-    """The engine's advice with the most GPUs the plan allows, then with the baseline's."""
+    """The plan's own, then the engine's advice with the most GPUs the plan allows, then with the baseline's."""
+    own = [dict(point) for point in plan.starting_points]
     advice = engine.starting_points(plan.load_hint())
     largest = space.largest()
-    return [{**point, **largest} for point in advice] + ([dict(advice[0])] if advice and largest else [])
+    return own + [{**point, **largest} for point in advice] + ([dict(advice[0])] if advice and largest else [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trials", type=int, help="search.trials: trials at most, the baseline included")
     parser.add_argument("--time", type=float, metavar="SECONDS", help="search.time_s: seconds at most")
     parser.add_argument("--model", help="engine.model: model name or folder")
+    parser.add_argument(
+        "--starting-points",
+        type=Path,
+        metavar="DIR",
+        help="begin with published configurations: a checkout of TensorRT-LLM, or its examples/configs",
+    )
+    parser.add_argument(
+        "--starting-gpu", default="", metavar="NAME", help="whose configurations (default: this host's GPU)"
+    )
     parser.add_argument("--slo", action="append", default=[], help="add a limit, such as ttft:p99:<=:500")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="set any field of the plan")
     add_output_flags(parser)
@@ -66,7 +76,18 @@ def plan_from(args: argparse.Namespace) -> Any:
     if args.slo:
         put(tables, "objective.slos", [*tables.get("objective", {}).get("slos", []), *args.slo])
     set_fields(tables, args.set)
-    return make_plan(tables, "demo" if args.demo else str(args.plan))
+    plan = make_plan(tables, "demo" if args.demo else str(args.plan))
+    return plan if args.starting_points is None else _with_starting_points(plan, args)
+
+
+def _with_starting_points(plan: Any, args: argparse.Namespace) -> Any:
+    from engines.registry import get_engine
+    from trtune.starting_points import with_starting_points
+
+    plan, words = with_starting_points(plan, get_engine(plan.engine.name), args.starting_points, args.starting_gpu)
+    for word in words:
+        print(word, file=sys.stderr)
+    return plan
 
 
 def _resume(args: argparse.Namespace) -> int:
