@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from engines.gpu import NoGpu, open_gpu_source
 from engines.registry import get_engine
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder, is_written
@@ -46,6 +47,10 @@ def begin_session(plan: Plan, path: Path) -> None:
     check_plan_engine(plan.engine, engine)
     plan, profiles = with_profiles(plan)
     knobs = _knob_facts(plan, engine) if plan.kind == "tune" else []
+    if plan.search.warm_start:
+        from tuner.warm_start import check_older_sessions  # Optuna takes half a second
+
+        check_older_sessions(plan, _own_gpus(plan))
     facts = _facts(plan, engine, knobs)
     if profiles:
         facts["profiles"] = [asdict(profile) for profile in profiles]
@@ -104,6 +109,16 @@ def _knob_facts(plan: Plan, engine: Engine) -> list[dict[str, Any]]:
             " 'kubernetes', or measure it as it is with trtune bench"
         )
     return facts
+
+
+def _own_gpus(plan: Plan) -> set[str]:
+    """Product names of this host's GPUs, where they are the server's; empty when they are not known."""
+    source = open_gpu_source(None, plan.gpu.local)
+    if isinstance(source, NoGpu):
+        return set()
+    names = {gpu.name for gpu in source.gpus}
+    source.close()
+    return names
 
 
 def _facts(plan: Plan, engine: Engine, knobs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -21,9 +21,11 @@ from tuner.search.record import observations_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from engines.base import Engine
+    from sessions.recorder import Recorder
     from sessions.records import LevelRecord, Trial
-    from tuner.bench import Bench
     from tuner.budget import Budget
+    from tuner.plan import Plan
     from tuner.search.study import StudySearch
 
 USUAL_FRONT: Final = (
@@ -35,27 +37,35 @@ USUAL_FRONT: Final = (
 _MEASURED: Final = ("complete", "pruned")
 
 
-def explain(bench: Bench, search: StudySearch, budget: Budget) -> None:
-    """Write everything that is known now into the session's meta."""
-    bench.recorder.flush()
-    with SessionReader(bench.recorder.path) as reader:
-        trials, levels, meta = reader.trials(), reader.levels(), reader.meta()
+def explain(recorder: Recorder, plan: Plan, engine: Engine, search: StudySearch, budget: Budget) -> None:
+    """Write everything that is known now into the session's meta.
+
+    Args:
+        recorder: The session.
+        plan: The plan in force; the session's trials are scored under it.
+        engine: The server's family.
+        search: What was measured, and the queue.
+        budget: What has been used.
+    """
+    objectives = plan.to_objectives()
+    names = [*search.search.space.knobs, *(knob.name for knob in engine.knobs(plan.engine.known_version))]
+    recorder.flush()
+    with SessionReader(recorder.path) as reader:
         facts: dict[str, Any] = {
-            "pareto": front_facts(trials, levels, bench.objectives),
+            "pareto": front_facts(reader.trials(), reader.levels(), objectives),
             "queue": [{"params": each.params, "why": each.why} for each in search.queue()],
             "budget": budget.facts(),
-            "diagnosis": _diagnoses(reader, bench, search, meta.get("diagnosis") or {}),
+            "diagnosis": _diagnoses(reader, objectives[0], names, reader.meta().get("diagnosis") or {}),
         }
-    bench.recorder.set_meta({**facts, **_knob_facts(bench, search)})
+    recorder.set_meta({**facts, **_knob_facts(search, objectives[0])})
 
 
-def _knob_facts(bench: Bench, search: StudySearch) -> dict[str, Any]:
+def _knob_facts(search: StudySearch, objective: Objective) -> dict[str, Any]:
     """Importances and effects; nothing while too little is known."""
-    observations = observations_of(search.search.study)
-    space, objective = search.search.space, bench.objective
+    observations, space = observations_of(search.search.study), search.search.space
     found = explain_knobs(space, objective, observations)
     if found is None:
-        return {}
+        return {"importance": None, "effects": {}}
     importance: dict[str, Any] = {"method": METHOD, "trials": found.trials, "shares": found.importance}
     if (second := ped_anova(space, objective, observations)) is not None:
         importance["ped_anova"] = second
@@ -72,12 +82,13 @@ def _knob_facts(bench: Bench, search: StudySearch) -> dict[str, Any]:
     return {"importance": importance, "effects": effects}
 
 
-def _diagnoses(reader: SessionReader, bench: Bench, search: StudySearch, known: Mapping[str, Any]) -> dict[str, Any]:
+def _diagnoses(
+    reader: SessionReader, objective: Objective, knobs: Sequence[str], known: Mapping[str, Any]
+) -> dict[str, Any]:
     """What limited each measured trial; what was found before is kept while the same level decides."""
-    knobs = [*search.search.space.knobs, *(knob.name for knob in bench.engine.knobs(bench.plan.engine.known_version))]
     found: dict[str, Any] = {}
     for trial in reader.trials():
-        level = deciding_level(reader, trial, bench.objective)
+        level = deciding_level(reader, trial, objective)
         if level is None:
             continue
         key, before = str(trial.number), known.get(str(trial.number))

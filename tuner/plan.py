@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path  # noqa: TC003 - pydantic needs it at run time
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -278,6 +279,9 @@ class SearchPlan(PlanPart):
     drift: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.03,
         description="a round of the proof is repeated when a GPU's clock or power limit moved by more than this share",
+    )
+    warm_start: tuple[Path, ...] = Field(
+        (), description="older sessions on the same model and GPUs, whose results are hints for this search"
     )
     sampler: Literal["roofline", "tpe", "gp", "nsga2", "random"] = Field(
         "roofline", description="roofline: the search's own; the others are Optuna's (gp needs scipy and torch)"

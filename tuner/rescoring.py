@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sessions.metrics import summarise
+from sessions.reader import SessionReader
 from sessions.records import FINISHED_STATES, PROOF, REFERENCE, Rescored
 from sessions.resources import Resources, energy_in, with_resources
+from tuner.facts import objectives_facts
 from tuner.search.exchange import Result
 from tuner.search.objective import score_levels
 from tuner.search.study import Past
@@ -15,12 +18,16 @@ from tuner.search.study import Past
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sessions.reader import SessionReader
+    from sessions.recorder import Recorder
     from sessions.records import LevelRecord, Metrics, Trial
+    from tuner.plan import Plan
     from tuner.search.objective import Objective
 
 QUALITY: Final = "quality"
 """Kind of the failure of a trial that the quality gate refused."""
+
+SCORED_FOR: Final = "scored_for"
+"""Key in the session's meta: what its trials were scored for. Another purpose than the plan's means that a kill came between."""
 
 _NOT_SEARCHED: Final = (PROOF, REFERENCE, "bench", "watch")
 _MEASURED: Final = ("complete", "pruned")
@@ -69,6 +76,27 @@ def rescore(reader: SessionReader, objectives: Sequence[Objective], gpu_hour_pri
         if trial.kind not in _NOT_SEARCHED:
             past.append(past_trial(trial, measured, objectives))
     return Rescoring(tuple(scores), results, tuple(past))
+
+
+def rescore_session(recorder: Recorder, plan: Plan) -> None:
+    """Score every trial of a session under the objectives of a plan, and say so in the session; what was proven before is void.
+
+    Args:
+        recorder: The session.
+        plan: The plan in force from now on.
+    """
+    objectives = plan.to_objectives()
+    recorder.flush()
+    with SessionReader(recorder.path) as reader:
+        found = rescore(reader, objectives, plan.price.gpu_hour)
+    facts = {**objectives_facts(objectives), SCORED_FOR: purpose_of(plan), "verdict": None, "proof": None}
+    recorder.rescore(found.scores, found.levels, facts)
+
+
+def purpose_of(plan: Plan) -> str:
+    """What a study is for: other ranges or objectives need another one."""
+    told = plan.model_dump(mode="json", include={"knobs", "baseline", "objective", "objectives"})
+    return json.dumps(told, sort_keys=True)
 
 
 def remeasure(reader: SessionReader, level: LevelRecord, objective: Objective, gpu_hour_price: float | None) -> Metrics:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import distribution_to_json
 
 from sessions.reader import SessionReader
-from tuner.rescoring import past_trials
+from tuner.rescoring import past_trials, purpose_of
 from tuner.search.known import checkpoint_of, simulated_hardware, workload_shape
 from tuner.search.search import Search
 from tuner.search.space import build_space
 from tuner.search.study import StudySearch
+from tuner.warm_start import known_results
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +53,7 @@ def open_search(path: Path, plan: Plan, engine: Engine, hardware: Hardware | Non
     """
     objectives = plan.to_objectives()
     starting_points = _starting_points(plan, engine, space_of(plan, engine))
+    known = known_results(plan)
     search = StudySearch(
         path,
         lambda storage, name: Search(
@@ -64,6 +66,7 @@ def open_search(path: Path, plan: Plan, engine: Engine, hardware: Hardware | Non
             baseline=plan.baseline,
             conflicts=engine.conflicts,
             starting_points=starting_points,
+            known=known,
             sampler=plan.search.sampler,
             seed=plan.search.seed,
             storage=storage,
@@ -74,12 +77,6 @@ def open_search(path: Path, plan: Plan, engine: Engine, hardware: Hardware | Non
     with SessionReader(path) as reader:
         search.recover(past_trials(reader, objectives))
     return search
-
-
-def purpose_of(plan: Plan) -> str:
-    """What a study is for: a study with other ranges or objectives must be made anew."""
-    told = plan.model_dump(mode="json", include={"knobs", "baseline", "objective", "objectives"})
-    return json.dumps(told, sort_keys=True)
 
 
 def knob_facts(plan: Plan, engine: Engine) -> list[dict[str, Any]]:

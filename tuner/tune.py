@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from sessions.reader import SessionReader
 from sessions.records import PROOF
-from tuner.budget import Budget, budget_facts
+from tuner.budget import Budget
 from tuner.errors import BadPlan
 from tuner.explaining import explain
-from tuner.facts import objectives_facts
 from tuner.proof_rounds import prove
-from tuner.rescoring import past_trials, rescore, result_of
+from tuner.rescoring import SCORED_FOR, past_trials, purpose_of, rescore_session, result_of
 from tuner.search.exchange import BASELINE, Result
-from tuner.searching import knob_facts, open_search, purpose_of
+from tuner.searching import knob_facts, open_search
 from tuner.steering import with_objective, with_range
 from tuner.trial import Order, run_trial
 
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     Answer = tuple[str, str]
 
 STOPPED = "stopped by the operator"
-SCORED_FOR = "scored_for"
-"""Key in the session's meta: what its trials were scored for. Another purpose than the plan's means that a kill came between."""
 
 
 class TuneJob:
@@ -53,7 +50,7 @@ class TuneJob:
         with SessionReader(bench.recorder.path) as reader:
             meta, trials = reader.meta(), reader.trials()
         if meta.get(SCORED_FOR, purpose_of(bench.plan)) != purpose_of(bench.plan):
-            self._rescore()
+            rescore_session(bench.recorder, bench.plan)
         self._search = open_search(bench.recorder.path, bench.plan, bench.engine)
         self._budget = Budget.of(bench.plan, bench.gpus_of, trials)
         self._find_best(announce=False)
@@ -157,7 +154,7 @@ class TuneJob:
         search.tell(proposal, Result.failed(reason, accused, infeasible=result.state == "infeasible"))
 
     def _adopt(self, number: int) -> None:
-        self._rescore()
+        rescore_session(self._bench.recorder, self._bench.plan)
         with SessionReader(self._bench.recorder.path) as reader:
             past = [each for each in past_trials(reader, self._bench.objectives) if each.number == number]
         for each in past:
@@ -182,7 +179,8 @@ class TuneJob:
             self._bench.recorder.event("best", text, trial=number, data={"score": value})
 
     def _explain(self) -> None:
-        explain(self._bench, self._search, self._budget)
+        bench = self._bench
+        explain(bench.recorder, bench.plan, bench.engine, self._search, self._budget)
 
     def _enqueue(self, args: Mapping[str, Any]) -> str:
         params = args.get("params")
@@ -225,21 +223,12 @@ class TuneJob:
         self._search.close()
         bench.recorder.set_meta({"plan": plan.model_dump(mode="json"), "knobs": knob_facts(plan, bench.engine)})
         bench.plan, bench.objectives, self._budget.plan = plan, plan.to_objectives(), plan
-        self._rescore()
+        rescore_session(bench.recorder, plan)
         self._search = open_search(bench.recorder.path, plan, bench.engine)
         for each in queued:
             self._search.enqueue(each.params)
         self._find_best(announce=False)
         self._explain()
-
-    def _rescore(self) -> None:
-        bench = self._bench
-        bench.recorder.flush()
-        with SessionReader(bench.recorder.path) as reader:
-            found = rescore(reader, bench.objectives, bench.plan.price.gpu_hour)
-        facts = {**objectives_facts(bench.objectives), SCORED_FOR: purpose_of(bench.plan)}
-        facts["budget"] = budget_facts(bench.plan)
-        bench.recorder.rescore(found.scores, found.levels, facts)
 
 
 def _domain_words(domain: object) -> str:

@@ -1,4 +1,4 @@
-"""List the sessions there are; verify, repair, pack, unpack and prune them."""
+"""List the sessions there are; verify, repair, pack, unpack, prune and rescore them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
-    from trtune.cli import _keeping
+    from trtune.cli import _keeping, _rescore
 
     parser.set_defaults(run=_list, folder=None)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("folder", nargs="?", type=Path, help="folder to look in (default: the sessions folder)")
     listing.add_argument("--json", action="store_true", help="one JSON object a line")
     _keeping.add_commands(commands)
+    _rescore.add_command(commands)
 
 
 def run(args: argparse.Namespace) -> int:

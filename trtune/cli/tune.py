@@ -22,6 +22,7 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     from trtune.cli._common import add_output_flags
+    from trtune.cli._goals import add_goal_flags
 
     parser.add_argument("plan", nargs="?", type=Path, help="plan file (TOML); see docs/plan.md")
     parser.add_argument("--demo", action="store_true", help="take the demo's plan: a simulated server")
@@ -41,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--starting-gpu", default="", metavar="NAME", help="whose configurations (default: this host's GPU)"
     )
-    parser.add_argument("--slo", action="append", default=[], help="add a limit, such as ttft:p99:<=:500")
+    parser.add_argument("--money", type=float, help="search.money: money at most; needs price.gpu_hour")
+    parser.add_argument(
+        "--warm-start", nargs="+", default=[], metavar="FILE", help="older sessions whose results are hints"
+    )
+    add_goal_flags(parser)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="set any field of the plan")
     add_output_flags(parser)
 
@@ -62,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
 
 def plan_from(args: argparse.Namespace) -> Any:
     """The plan that file and flags describe together."""
+    from trtune.cli._common import require_session
+    from trtune.cli._goals import goal_fields
     from trtune.planfile import make_plan, put, read_tables, set_fields
     from trtune.plans import demo_tables
 
@@ -69,12 +76,14 @@ def plan_from(args: argparse.Namespace) -> Any:
     for field, value in (
         ("search.trials", args.trials),
         ("search.time_s", args.time),
+        ("search.money", args.money),
         ("engine.model", args.model),
     ):
         if value is not None:
             put(tables, field, value)
-    if args.slo:
-        put(tables, "objective.slos", [*tables.get("objective", {}).get("slos", []), *args.slo])
+    _put_goals(tables, goal_fields(args))
+    if args.warm_start:
+        put(tables, "search.warm_start", [str(require_session(told)) for told in args.warm_start])
     set_fields(tables, args.set)
     plan = make_plan(tables, "demo" if args.demo else str(args.plan))
     return plan if args.starting_points is None else _with_starting_points(plan, args)
@@ -88,6 +97,21 @@ def _with_starting_points(plan: Any, args: argparse.Namespace) -> Any:
     for word in words:
         print(word, file=sys.stderr)
     return plan
+
+
+def _put_goals(tables: dict[str, Any], wish: dict[str, Any]) -> None:
+    """Put what flags ask for in the place of the plan's objective; limits are added to the plan's own."""
+    slos = wish.pop("slos", [])
+    several = wish.pop("objectives", None)
+    own = tables.get("objective", {})
+    if wish or several:
+        tables.pop("objectives", None)
+        kept = {} if "preset" in wish else {name: own[name] for name in ("slos",) if name in own}
+        tables["objective"] = own = {**kept, **wish}
+    if several:
+        tables["objectives"] = several
+    if slos:
+        tables["objective"] = {**own, "slos": [*own.get("slos", []), *slos]}
 
 
 def _resume(args: argparse.Namespace) -> int:

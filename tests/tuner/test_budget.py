@@ -1,0 +1,54 @@
+"""Budgets in trials, time and money, over all workers of a session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sessions.records import PROOF, Params, Trial
+from tuner.budget import Budget
+from tuner.plan import Plan
+
+
+def plan(**search: Any) -> Plan:
+    return Plan.model_validate({"engine": {"model": "m"}, "price": {"gpu_hour": 3.6}, "search": search})
+
+
+def trial(number: int, params: Params, state: str = "complete", kind: str = "search", seconds: float = 100) -> Trial:
+    return Trial(number, kind, state, params, start_ns=0, end_ns=int(seconds * 1e9))
+
+
+def budget(plan: Plan, *trials: Trial) -> Budget:
+    return Budget.of(plan, lambda params: 4 if params.get("tp") == 4 else 1, trials)
+
+
+def test_trials_are_counted_without_proofs_interruptions_and_repeated_starts() -> None:
+    told = budget(
+        plan(trials=4),
+        trial(0, {}, kind="baseline"),
+        trial(1, {"a": 1}, "failed"),
+        trial(2, {"a": 1}),
+        trial(3, {"a": 2}, "interrupted"),
+        trial(4, {"a": 2}, "infeasible"),
+        trial(5, {}, kind=PROOF),
+    )
+
+    assert told.done == 3
+    assert told.over() is None
+    told.done += 1
+    assert told.over() == "all 4 trials are done"
+
+
+def test_money_counts_every_gpu_and_every_run() -> None:
+    told = budget(plan(money=0.6), trial(0, {}), trial(1, {"tp": 4}))
+
+    assert told.money == 0.1 + 0.4
+    assert told.over() is None
+    told.spend({"tp": 4}, 100)
+    assert told.over() == "the money budget of 0.6 is spent: 0.90 used"
+
+
+def test_time_of_earlier_workers_counts() -> None:
+    told = budget(plan(time_s=150), trial(0, {}), trial(1, {}))
+
+    assert told.over() == "the time budget of 150 s is spent"
+    assert told.facts()["spent"]["time_s"] >= 200

@@ -1,0 +1,119 @@
+"""What limited a trial, from the samples of its measuring window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sessions.columns import ENGINE_COLUMNS, GPU_COLUMNS, Column
+from sessions.reader import SessionReader
+from sessions.recorder import Recorder
+from tuner.diagnosing import diagnose_trial, knob_for
+from tuner.drift import changes, gpu_states
+
+S = 1_000_000_000
+KNOBS = ("max_batch_size", "kv_cache_config.dtype", "kv_cache_config.free_gpu_memory_fraction", "max_num_tokens")
+BUSY = {
+    "util_pct": 95.0,
+    "tensor_active_pct": 30.0,
+    "dram_active_pct": 50.0,
+    "power_w": 500.0,
+    "power_limit_w": 700.0,
+    "sm_clock_mhz": 1980.0,
+    "max_sm_clock_mhz": 1980.0,
+    "mem_clock_mhz": 2600.0,
+    "temp_c": 60.0,
+    "throttle_mask": 0.0,
+}
+SERVING = {"running": 30.0, "waiting": 0.0, "kv_used_ratio": 0.5, "max_batch_size": 64.0, "context_tokens": 100.0}
+
+
+def row(columns: tuple[Column, ...], known: dict[str, float]) -> list[float]:
+    return [known.get(column.name, math.nan) for column in columns]
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Callable[..., SessionReader]:
+    """A session with one trial, measured from second 2 to 8, and its samples."""
+
+    def make(gpu: dict[str, float] | None = None, engine: dict[str, float] | None = None) -> SessionReader:
+        path = tmp_path / "run.trtune"
+        path.unlink(missing_ok=True)
+        recorder = Recorder.create(path, {})
+        number = recorder.start_trial("search", {"max_batch_size": 64, "max_num_tokens": 8192})
+        level = recorder.start_level(number, "concurrency", 64)
+        sources = [(recorder.add_source("gpu", "gpu0", {}), GPU_COLUMNS, {**BUSY, **(gpu or {})})]
+        sources.append((recorder.add_source("engine", "engine", {}), ENGINE_COLUMNS, {**SERVING, **(engine or {})}))
+        for second in range(10):
+            inside = 2 <= second <= 8
+            for source, columns, known in sources:
+                recorder.add_sample(source, second * S, row(columns, known if inside else {"util_pct": 0.0}))
+        recorder.end_level(level, "valid", window_ns=(2 * S, 8 * S))
+        recorder.end_trial(number, "complete", score=1.0, feasible=True)
+        recorder.close()
+        return SessionReader(path)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("gpu", "engine", "kind", "knob"),
+    [
+        ({}, {"kv_used_ratio": 0.98, "waiting": 20.0}, "kv_capacity", "kv_cache_config.dtype"),
+        ({}, {"running": 64.0, "waiting": 20.0}, "batch_limit", "max_batch_size"),
+        ({}, {"waiting": 20.0, "context_tokens": 8000.0}, "token_budget", "max_num_tokens"),
+        ({"power_w": 698.0, "sm_clock_mhz": 1500.0}, {}, "power_cap", None),
+        ({"dram_active_pct": 85.0}, {}, "decode_bandwidth", "kv_cache_config.dtype"),
+        ({"tensor_active_pct": 75.0}, {}, "prefill_compute", None),
+        ({"util_pct": 40.0}, {}, "host", None),
+        ({}, {"waiting": 9.0}, "queue", "max_batch_size"),
+    ],
+)
+def test_a_limit_is_named_with_its_evidence_and_the_knob_that_moves_it(
+    session: Callable[..., SessionReader], gpu: dict[str, float], engine: dict[str, float], kind: str, knob: str | None
+) -> None:
+    with session(gpu, engine) as reader:
+        told = diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], KNOBS)
+
+    assert told is not None
+    assert (told["kind"], told["knob"]) == (kind, knob)
+    assert told["text"].startswith("concurrency 64: limited by ")
+    assert any("KV cache" in line for line in told["evidence"])
+
+
+def test_a_server_that_nothing_limits_gets_no_diagnosis(session: Callable[..., SessionReader]) -> None:
+    with session() as reader:
+        assert diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], KNOBS) is None
+
+
+def test_the_limits_of_a_server_that_does_not_sample_them_are_those_it_was_started_with(
+    session: Callable[..., SessionReader],
+) -> None:
+    with session({}, {"running": 64.0, "waiting": 5.0, "max_batch_size": math.nan}) as reader:
+        told = diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], KNOBS)
+
+    assert told is not None
+    assert told["kind"] == "batch_limit"
+
+
+def test_no_knob_is_named_that_the_engine_does_not_have() -> None:
+    assert knob_for("batch_limit", ("something_else",)) is None
+
+
+def test_a_machine_that_changed_is_noticed(session: Callable[..., SessionReader]) -> None:
+    with session() as reader:
+        before = gpu_states(reader, 0)
+    with session(
+        {"sm_clock_mhz": 1755.0, "power_limit_w": 600.0, "throttle_mask": float(0x40), "temp_c": 88.0}
+    ) as reader:
+        now = gpu_states(reader, 0)
+
+    assert changes(before, before, 0.03) == []
+    told = changes(before, now, 0.03)
+    assert "gpu0: SM clock from 1980 to 1755 MHz" in told
+    assert "gpu0: power limit from 700 to 600 W" in told
+    assert any("heat" in line for line in told)
+    assert changes(before, now, 0.5) == ["gpu0: slowed down by heat, 60 before and 88 °C now"]

@@ -1,0 +1,79 @@
+"""Changes the objective of a session from outside: asks its worker while one works on it, else does it itself."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from engines.registry import get_engine
+from sessions.commands import send_command
+from sessions.reader import SessionReader
+from sessions.recorder import Recorder, is_written
+from tuner.bench import parallel_gpus
+from tuner.budget import Budget
+from tuner.errors import BadPlan, TunerError
+from tuner.explaining import explain
+from tuner.plan import Plan
+from tuner.rescoring import rescore_session
+from tuner.searching import open_search
+from tuner.steering import with_objective
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+ANSWER_S = 60.0
+"""How long a worker may take to score everything anew."""
+
+_POLL_S = 0.1
+
+
+def change_objective(path: Path, wish: Mapping[str, Any]) -> None:
+    """Score a session under another objective.
+
+    Args:
+        path: The session.
+        wish: Arguments of the command `objective` (`tuner.steering.with_objective`).
+
+    Raises:
+        BadPlan: If that is no objective, or the session searches nothing.
+        TunerError: If the worker does not answer.
+        SessionError: If the file cannot be written.
+    """
+    if is_written(path):
+        _ask_worker(path, wish)
+        return
+    with SessionReader(path) as reader:
+        plan, trials = Plan.model_validate(reader.meta()["plan"]), reader.trials()
+    changed = with_objective(plan, wish)
+    recorder = Recorder.resume(path)
+    try:
+        recorder.set_meta({"plan": changed.model_dump(mode="json")})
+        rescore_session(recorder, changed)
+        if plan.kind == "tune":
+            engine = get_engine(changed.engine.name)
+            search = open_search(path, changed, engine)
+            explain(
+                recorder,
+                changed,
+                engine,
+                search,
+                Budget.of(changed, lambda params: parallel_gpus(changed, engine, params) or 1, trials),
+            )
+            search.close()
+    finally:
+        recorder.close()
+
+
+def _ask_worker(path: Path, wish: Mapping[str, Any]) -> None:
+    number = send_command(path, "objective", wish)
+    deadline = time.monotonic() + ANSWER_S
+    with SessionReader(path) as reader:
+        while time.monotonic() < deadline:
+            command = next(each for each in reader.commands() if each.id == number)
+            if command.state == "refused":
+                raise BadPlan(command.reply)
+            if command.state == "done":
+                return
+            time.sleep(_POLL_S)
+    raise TunerError(f"{path}: the worker did not answer within {ANSWER_S:g} s")
