@@ -187,6 +187,7 @@ class LaunchSpec:
         environment: Variables added to the launcher's own.
         files: Files to write before the start: path to text.
         ready_path: Path that answers 200 once the server is ready.
+        attach_paths: Paths to ask before it of a server that somebody else runs; the first one it has counts.
         failures: Log lines that mean a failure.
         inherit: Names of variables whose values the launcher takes from its own environment. Secrets such as
             `NGC_API_KEY` go this way only: the specification is recorded, their values never are.
@@ -201,6 +202,7 @@ class LaunchSpec:
     failures: tuple[FailureRule, ...] = ()
     inherit: tuple[str, ...] = ()
     container: Container | None = None
+    attach_paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +281,8 @@ class Engine(ABC):
         max_tokens_field: What the server calls the length limit of a request.
         continuous_usage: Whether `stream_options` takes `continuous_usage_stats`.
         health_path: Path that answers 200 while the server is well.
+        attach_paths: Paths that tell it better on some servers of the family; of a server that somebody else runs the
+            first one that it has is asked.
         ports: Ports a server takes, as distances from the one it is started with.
         startup_phases: Log lines that begin the phases of a start, in their order.
     """
@@ -291,6 +295,7 @@ class Engine(ABC):
     max_tokens_field: ClassVar[str] = "max_tokens"
     continuous_usage: ClassVar[bool] = False
     health_path: ClassVar[str] = "/health"
+    attach_paths: ClassVar[tuple[str, ...]] = ()
     ports: ClassVar[tuple[int, ...]] = (0,)
     startup_phases: ClassVar[tuple[PhaseRule, ...]] = ()
 

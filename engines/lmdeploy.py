@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from engines._flags import check_arguments, flag_words
-from engines._http import get
-from engines._knobs import check_params
+from engines._flag_server import FlagServer, recognised
 from engines._lmdeploy_tables import BATCH_SIZES, FAILURES, KNOBS
-from engines._models_page import first_model
 from engines._page_metrics import LatencySplit, PageMetrics, SplitNames, known
-from engines._prometheus import Page, parse_page
-from engines.base import Engine, EngineSample, LaunchSpec, ServerInfo
-from engines.errors import EngineError
-from engines.launch.container import listen_address
-from engines.launch.ports import local_url
+from engines.base import EngineSample, ServerInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import aiohttp
 
-    from engines.base import Knob, LaunchRequest, MetricsSource, Value
+    from engines._prometheus import Page
+    from engines.base import FailureRule, Knob, LaunchRequest, MetricsSource, Value
 
 PREFIX = "lmdeploy:"
-OWN_OPTIONS = frozenset({"--server-name", "--server-port", "--disable-metrics"})
-
 SPLIT = SplitNames(
     queue=("lmdeploy:request_queue_time_seconds",),
     first_token=("lmdeploy:time_to_first_token_seconds",),
@@ -36,38 +28,21 @@ SPLIT = SplitNames(
 SETTINGS_SERIES = "lmdeploy:backend_config_info"
 
 
-class LmDeploy(Engine):
+class LmDeploy(FlagServer):
     """LMDeploy. Prompts go as text: whether token arrays are taken has not been verified."""
 
     name: ClassVar[str] = "lmdeploy"
     title: ClassVar[str] = "LMDeploy"
     program: ClassVar[str] = "lmdeploy"
     token_prompts: ClassVar[bool] = False
+    flags: ClassVar[tuple[Knob, ...]] = KNOBS
+    failures: ClassVar[tuple[FailureRule, ...]] = FAILURES
+    own_options: ClassVar[frozenset[str]] = frozenset({"--server-name", "--server-port", "--disable-metrics"})
 
-    def knobs(self, version: str = "") -> tuple[Knob, ...]:
-        """The knobs, as spelled in 0.18."""
-        return KNOBS
-
-    def launch(self, request: LaunchRequest) -> LaunchSpec:
-        """The command line; there are no files.
-
-        Raises:
-            BadConfiguration: If a setting is unknown or out of its domain, or an argument says what a setting says.
-        """
-        check_params(self.title, KNOBS, request.params)
-        check_arguments(request.arguments, request.params, OWN_OPTIONS, {})
-        host, port = listen_address(request)
+    def words(self, request: LaunchRequest, host: str, port: int) -> tuple[str, ...]:
+        """`lmdeploy serve api_server MODEL` with its address."""
         command = (*(request.command or (self.program,)), "serve", "api_server", request.model)
-        words = (*command, "--server-name", host, "--server-port", str(port))
-        return LaunchSpec(
-            argv=(*words, *flag_words(KNOBS, request.params), *request.arguments),
-            url=local_url(request.host, request.port),
-            ready_path=self.health_path,
-            environment=dict(request.environment),
-            failures=FAILURES,
-            inherit=("HF_TOKEN",),
-            container=request.container,
-        )
+        return (*command, "--server-name", host, "--server-port", str(port))
 
     def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
         """Reads `/metrics`."""
@@ -81,11 +56,7 @@ class LmDeploy(Engine):
             Unreachable: If nobody answers.
             EngineError: If it is no LMDeploy server.
         """
-        card = await first_model(http, url)
-        answer = await get(http, f"{url}/metrics")
-        page = parse_page(answer.text(), answer.url) if answer.status == 200 else Page()
-        if card.owner != self.name and not any(name.startswith(PREFIX) for name in page.series):
-            raise EngineError(f"{url} is not an LMDeploy server: neither its models nor its metrics are LMDeploy's")
+        card, page = await recognised(http, url, self.name, PREFIX, self.title)
         return ServerInfo("", card.name, settings_of_page(page))
 
     def starting_points(self, concurrency: float) -> tuple[dict[str, Value], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -21,19 +22,48 @@ if TYPE_CHECKING:
 RECHECK_S = 30.0
 """How long a missing metrics page is left alone."""
 
+PROXY_HEALTH = "/health/readiness"
+"""LiteLLM's. Its `/health` must not be polled: it sends requests to every model (contract others 5)."""
+
+PROXY_NOTE = "a LiteLLM proxy: its retries, fallbacks and cache hide what the engine does; tune the engine behind it"
+
 GAUGES = {
     "running": ("vllm:num_requests_running", "sglang:num_running_reqs", "tgi_batch_current_size"),
-    "waiting": ("vllm:num_requests_waiting", "sglang:num_queue_reqs", "tgi_queue_size"),
+    "waiting": (
+        "vllm:num_requests_waiting",
+        "sglang:num_queue_reqs",
+        "tgi_queue_size",
+        "dynamo_frontend_queued_requests",
+    ),
+    "max_batch_size": ("dynamo_frontend_model_max_num_seqs",),
     "kv_used_ratio": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage"),
 }
 """Field of the sample: metric names of common servers, first match wins (contract others)."""
 
 COUNTERS = {
-    "prompt_tokens_total": ("vllm:prompt_tokens_total", "sglang:prompt_tokens_total"),
-    "output_tokens_total": ("vllm:generation_tokens_total", "sglang:generation_tokens_total"),
-    "requests_total": ("vllm:request_success_total", "sglang:num_requests_total", "tgi_request_success"),
+    "prompt_tokens_total": (
+        "vllm:prompt_tokens_total",
+        "sglang:prompt_tokens_total",
+        "dynamo_frontend_input_sequence_tokens_sum",
+    ),
+    "output_tokens_total": (
+        "vllm:generation_tokens_total",
+        "sglang:generation_tokens_total",
+        "dynamo_frontend_output_tokens_total",
+    ),
+    "requests_total": (
+        "vllm:request_success_total",
+        "sglang:num_requests_total",
+        "tgi_request_success",
+        "dynamo_frontend_requests_total",
+    ),
     "preemptions_total": ("vllm:num_preemptions_total",),
 }
+DYNAMO_INFLIGHT = "dynamo_frontend_inflight_requests"
+"""Requests in NVIDIA Dynamo's frontend, those that wait for a first token (`..._queued_requests`) included."""
+
+DYNAMO_BLOCKS = "dynamo_frontend_model_total_kv_blocks"
+DYNAMO_BLOCK_TOKENS = "dynamo_frontend_model_kv_cache_block_size"
 HITS = ("vllm:prefix_cache_hits_total",)
 QUERIES = ("vllm:prefix_cache_queries_total",)
 
@@ -47,6 +77,7 @@ class OpenAi(Engine):
     request_api: ClassVar[Literal["completions", "chat", "triton"]] = "chat"
     token_prompts: ClassVar[bool] = False
     health_path: ClassVar[str] = "/v1/models"
+    attach_paths: ClassVar[tuple[str, ...]] = (PROXY_HEALTH,)
 
     def knobs(self, version: str = "") -> tuple[Knob, ...]:
         """None: only what the client does can be tuned."""
@@ -79,11 +110,15 @@ class OpenAi(Engine):
         if not isinstance(cards, list):
             raise EngineError(f"{answer.url} answers {answer.status} and no list of models; is it an OpenAI API?")
         version = await get_json_or_none(http, f"{url}/version")
+        proxy = await get_json_or_none(http, url + PROXY_HEALTH)
         names = [str(card.get("id", "")) for card in cards if isinstance(card, dict)]
+        notes = () if len(names) == 1 else (f"the server lists {len(names)} models",)
+        if isinstance(proxy, dict) and "litellm_version" in proxy:
+            version, notes = {"version": proxy["litellm_version"]}, (*notes, PROXY_NOTE)
         return ServerInfo(
             version=str(version.get("version", "")) if isinstance(version, dict) else "",
             model=names[0] if names else "",
-            notes=() if len(names) == 1 else (f"the server lists {len(names)} models",),
+            notes=notes,
         )
 
 
@@ -117,7 +152,15 @@ def sample_of_page(page: Page) -> EngineSample:
     found = {name: page.largest(*names) for name, names in GAUGES.items()}
     found |= {name: page.total(*names) for name, names in COUNTERS.items()}
     hits, queries = page.total(*HITS), page.total(*QUERIES)
-    return EngineSample(**found, kv_hit_ratio=hits / queries if queries > 0 else NAN)
+    inflight, queued = page.total(DYNAMO_INFLIGHT), found["waiting"]
+    if not math.isnan(inflight):
+        found["running"] = max(inflight - (0.0 if math.isnan(queued) else queued), 0.0)
+    blocks, block_tokens = page.total(DYNAMO_BLOCKS), page.largest(DYNAMO_BLOCK_TOKENS)
+    return EngineSample(
+        **found,
+        kv_hit_ratio=hits / queries if queries > 0 else NAN,
+        kv_capacity_tokens=blocks * block_tokens if blocks > 0 and block_tokens > 0 else NAN,
+    )
 
 
 ENGINE = OpenAi()

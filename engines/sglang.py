@@ -6,29 +6,25 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING, ClassVar
 
-from engines._flags import check_arguments, flag_words
+from engines._flag_server import FlagServer
 from engines._http import get_json_or_none
-from engines._knobs import check_params
 from engines._models_page import first_model
 from engines._page_metrics import PageMetrics
 from engines._sglang_metrics import SglangReader
 from engines._sglang_tables import FAILURES, KNOBS, REQUESTS
-from engines.base import Engine, LaunchSpec, ServerInfo
+from engines.base import ServerInfo
 from engines.errors import EngineError
-from engines.launch.container import listen_address
-from engines.launch.ports import local_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import aiohttp
 
-    from engines.base import Knob, LaunchRequest, MetricsSource, Value
+    from engines.base import FailureRule, Knob, LaunchRequest, MetricsSource, Value
 
 QUIET_HEALTH: Mapping[str, str] = {"SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION": "0"}
 """Without it each look at `/health` runs a request, which disturbs what is measured."""
 
-OWN_OPTIONS = frozenset({"--host", "--port", "--model-path", "--model", "--enable-metrics"})
 ALIASES = {
     "tp": "tp-size",
     "tensor-parallel-size": "tp-size",
@@ -41,38 +37,28 @@ ALIASES = {
 }
 
 
-class Sglang(Engine):
+class Sglang(FlagServer):
     """SGLang. Metrics are off by default, so the server is started with `--enable-metrics`."""
 
     name: ClassVar[str] = "sglang"
     title: ClassVar[str] = "SGLang"
     program: ClassVar[str] = "sglang"
+    flags: ClassVar[tuple[Knob, ...]] = KNOBS
+    failures: ClassVar[tuple[FailureRule, ...]] = FAILURES
+    own_options: ClassVar[frozenset[str]] = frozenset(
+        {"--host", "--port", "--model-path", "--model", "--enable-metrics"}
+    )
+    aliases: ClassVar[Mapping[str, str]] = ALIASES
 
-    def knobs(self, version: str = "") -> tuple[Knob, ...]:
-        """The knobs, as spelled in 0.5.23."""
-        return KNOBS
-
-    def launch(self, request: LaunchRequest) -> LaunchSpec:
-        """The command line; there are no files.
-
-        Raises:
-            BadConfiguration: If a setting is unknown or out of its domain, or an argument says what a setting says.
-        """
-        check_params(self.title, KNOBS, request.params)
-        check_arguments(request.arguments, request.params, OWN_OPTIONS, ALIASES)
-        host, port = listen_address(request)
+    def words(self, request: LaunchRequest, host: str, port: int) -> tuple[str, ...]:
+        """The module with its model and address."""
         python = "python3" if request.container else sys.executable
         command = request.command or (python, "-m", "sglang.launch_server")
-        words = (*command, "--model-path", request.model, "--host", host, "--port", str(port), "--enable-metrics")
-        return LaunchSpec(
-            argv=(*words, *flag_words(KNOBS, request.params), *request.arguments),
-            url=local_url(request.host, request.port),
-            ready_path=self.health_path,
-            environment={**QUIET_HEALTH, **request.environment},
-            failures=FAILURES,
-            inherit=("HF_TOKEN",),
-            container=request.container,
-        )
+        return (*command, "--model-path", request.model, "--host", host, "--port", str(port), "--enable-metrics")
+
+    def variables(self, host: str) -> Mapping[str, str]:
+        """Keeps health checks from running requests."""
+        return QUIET_HEALTH
 
     def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
         """Reads `/metrics`."""

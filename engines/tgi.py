@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from engines._flags import check_arguments, flag_words, whole
+from engines._flag_server import FlagServer
+from engines._flags import whole
 from engines._http import get_json_or_none
-from engines._knobs import check_params
 from engines._models_page import first_model
 from engines._page_metrics import PageMetrics, RecentRatio, known
 from engines._tgi_tables import FAILURES, KNOBS, PREFILL, TOTAL
-from engines.base import NAN, Engine, EngineSample, LaunchSpec, ServerInfo
+from engines.base import NAN, EngineSample, ServerInfo
 from engines.errors import EngineError
-from engines.launch.container import listen_address
-from engines.launch.ports import local_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,43 +19,24 @@ if TYPE_CHECKING:
     import aiohttp
 
     from engines._prometheus import Page
-    from engines.base import Knob, LaunchRequest, MetricsSource, Value
-
-OWN_OPTIONS = frozenset({"--hostname", "--port", "-p", "--model-id"})
+    from engines.base import FailureRule, Knob, LaunchRequest, MetricsSource, Value
 
 
-class Tgi(Engine):
+class Tgi(FlagServer):
     """TGI. Prompts go as text. Two on one host need `--prometheus-port` in the plan's arguments: 9000 is the default."""
 
     name: ClassVar[str] = "tgi"
     title: ClassVar[str] = "TGI"
     program: ClassVar[str] = "text-generation-launcher"
     token_prompts: ClassVar[bool] = False
+    flags: ClassVar[tuple[Knob, ...]] = KNOBS
+    failures: ClassVar[tuple[FailureRule, ...]] = FAILURES
+    own_options: ClassVar[frozenset[str]] = frozenset({"--hostname", "--port", "-p", "--model-id"})
 
-    def knobs(self, version: str = "") -> tuple[Knob, ...]:
-        """The knobs of the last releases."""
-        return KNOBS
-
-    def launch(self, request: LaunchRequest) -> LaunchSpec:
-        """The command line; there are no files.
-
-        Raises:
-            BadConfiguration: If a setting is unknown or out of its domain, or an argument says what a setting says.
-        """
-        check_params(self.title, KNOBS, request.params)
-        check_arguments(request.arguments, request.params, OWN_OPTIONS, {})
-        host, port = listen_address(request)
+    def words(self, request: LaunchRequest, host: str, port: int) -> tuple[str, ...]:
+        """The launcher with its model and address."""
         command = (*(request.command or (self.program,)), "--model-id", request.model)
-        words = (*command, "--hostname", host, "--port", str(port))
-        return LaunchSpec(
-            argv=(*words, *flag_words(KNOBS, request.params), *request.arguments),
-            url=local_url(request.host, request.port),
-            ready_path=self.health_path,
-            environment=dict(request.environment),
-            failures=FAILURES,
-            inherit=("HF_TOKEN",),
-            container=request.container,
-        )
+        return (*command, "--hostname", host, "--port", str(port))
 
     def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
         """Reads `/metrics`."""

@@ -8,26 +8,23 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, ClassVar
 
-from engines._flags import check_arguments, flag_words, whole
-from engines._http import get, get_json_or_none
-from engines._knobs import check_params
-from engines._models_page import first_model
+from engines._flag_server import FlagServer, recognised
+from engines._flags import whole
+from engines._http import get_json_or_none
 from engines._page_metrics import PageMetrics
-from engines._prometheus import Page, parse_page
 from engines._vllm_failures import FAILURES
 from engines._vllm_knobs import BATCH_SIZES, DEFAULT_BLOCK_TOKENS, KNOBS
 from engines._vllm_metrics import PREFIX, VllmReader
-from engines.base import Engine, LaunchSpec, ServerInfo
-from engines.errors import EngineError
-from engines.launch.container import listen_address
-from engines.launch.ports import local_url
+from engines.base import ServerInfo
+from engines.launch.phases import PhaseRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import aiohttp
 
-    from engines.base import Knob, LaunchRequest, MetricsSource, Value
+    from engines._prometheus import Page
+    from engines.base import FailureRule, Knob, LaunchRequest, MetricsSource, Value
 
 MODULE = "vllm.entrypoints.openai.api_server"
 """Starts the same server without the `vllm` command, which builds under another distribution name lack."""
@@ -36,7 +33,6 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 DEVELOPMENT: Mapping[str, str] = {"VLLM_SERVER_DEV_MODE": "1"}
 """Opens `/server_info`, the only place that tells `max_num_seqs`. Only on loopback: it also opens control routes."""
 
-OWN_OPTIONS = frozenset({"--host", "--port", "--model"})
 ALIASES = {
     "tp": "tensor-parallel-size",
     "pp": "pipeline-parallel-size",
@@ -85,39 +81,37 @@ _KV_MEMORY = re.compile(r"Available KV cache memory: (\d+(?:\.\d+)?) GiB")
 _ASYNC = re.compile(r"Asynchronous scheduling is (enabled|disabled)")
 
 
-class Vllm(Engine):
+_WARM_UP = r"GPU KV cache size|Capturing (?:CUDA|cuda) graph|Dynamo bytecode transform|[Ww]arming up"
+
+PHASES = (
+    PhaseRule("load", re.compile(r"Loading (?:model|weights|safetensors)|Starting to load model")),
+    PhaseRule("warm-up", re.compile(rf"Available KV cache memory|{_WARM_UP}")),
+)
+"""Lines that begin a phase of a start, as captured; before the first of them the program is imported."""
+
+
+class Vllm(FlagServer):
     """vLLM. Token arrays are taken as prompts, and usage comes with every chunk when asked for."""
 
     name: ClassVar[str] = "vllm"
     title: ClassVar[str] = "vLLM"
     program: ClassVar[str] = "vllm"
     continuous_usage: ClassVar[bool] = True
+    startup_phases: ClassVar[tuple[PhaseRule, ...]] = PHASES
+    flags: ClassVar[tuple[Knob, ...]] = KNOBS
+    failures: ClassVar[tuple[FailureRule, ...]] = FAILURES
+    own_options: ClassVar[frozenset[str]] = frozenset({"--host", "--port", "--model"})
+    aliases: ClassVar[Mapping[str, str]] = ALIASES
+    negated: ClassVar[bool] = True
 
-    def knobs(self, version: str = "") -> tuple[Knob, ...]:
-        """The knobs; those that 0.24 and 0.33 both have."""
-        return KNOBS
-
-    def launch(self, request: LaunchRequest) -> LaunchSpec:
-        """The command line; there are no files.
-
-        Raises:
-            BadConfiguration: If a setting is unknown or out of its domain, or an argument says what a setting says.
-        """
-        check_params(self.title, KNOBS, request.params)
-        check_arguments(request.arguments, request.params, OWN_OPTIONS, ALIASES)
-        host, port = listen_address(request)
+    def words(self, request: LaunchRequest, host: str, port: int) -> tuple[str, ...]:
+        """`vllm serve MODEL`, or the module, with its address."""
         command = request.command or _program(request)
-        words = (*_with_model(command, request.model), "--host", host, "--port", str(port))
-        development = DEVELOPMENT if host in LOOPBACK else {}
-        return LaunchSpec(
-            argv=(*words, *flag_words(KNOBS, request.params, negated=True), *request.arguments),
-            url=local_url(request.host, request.port),
-            ready_path=self.health_path,
-            environment={**development, **request.environment},
-            failures=FAILURES,
-            inherit=("HF_TOKEN",),
-            container=request.container,
-        )
+        return (*_with_model(command, request.model), "--host", host, "--port", str(port))
+
+    def variables(self, host: str) -> Mapping[str, str]:
+        """On loopback those of development mode."""
+        return DEVELOPMENT if host in LOOPBACK else {}
 
     def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
         """Reads `/metrics`."""
@@ -131,11 +125,7 @@ class Vllm(Engine):
             Unreachable: If nobody answers.
             EngineError: If it is no vLLM server.
         """
-        card = await first_model(http, url)
-        answer = await get(http, f"{url}/metrics")
-        page = parse_page(answer.text(), answer.url) if answer.status == 200 else Page()
-        if card.owner != self.name and not any(name.startswith(PREFIX) for name in page.series):
-            raise EngineError(f"{url} is not a vLLM server: neither its models nor its metrics are vLLM's")
+        card, page = await recognised(http, url, self.name, PREFIX, self.title)
         version = await get_json_or_none(http, f"{url}/version")
         told = await get_json_or_none(http, f"{url}/server_info?config_format=json")
         effective = settings_of_page(page) | settings_of_server_info(told)

@@ -92,7 +92,7 @@ def launch_spec(
         BadConfiguration: If the engine does not take it.
     """
     if plan.launch == "attach":
-        return LaunchSpec((), plan.url.rstrip("/"), engine.health_path)
+        return LaunchSpec((), plan.url.rstrip("/"), engine.health_path, attach_paths=engine.attach_paths)
     spec = engine.launch(launch_request(plan, engine, params, places, number))
     if plan.container is not None and spec.container is None:
         raise BadConfiguration(

@@ -31,7 +31,7 @@ class WatchJob:
             Unreachable: If nobody answers at the URL.
         """
         bench = self._bench
-        server = AttachedServer(bench.plan.engine.url, bench.engine.health_path)
+        server = AttachedServer(bench.plan.engine.url, *bench.engine.attach_paths, bench.engine.health_path)
         await server.wait_ready(bench.http, REACH_TIMEOUT_S)
         await bench.on_ready()
         info = await bench.engine.inspect(bench.http, server.url)
@@ -65,7 +65,7 @@ class BenchJob:
             Unreachable: If nobody answers at the URL.
         """
         bench = self._bench
-        server = AttachedServer(bench.plan.engine.url, bench.engine.health_path)
+        server = AttachedServer(bench.plan.engine.url, *bench.engine.attach_paths, bench.engine.health_path)
         await server.wait_ready(bench.http, REACH_TIMEOUT_S)
         bench.recorder.set_worker("running", f"measuring {server.url}")
         result = await run_trial(bench, Order("bench", {}, every_level(bench.plan.load.levels)))

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from engines.base import LaunchRequest
 from engines.errors import BadConfiguration, EngineError
+from engines.launch.attach import AttachedServer
 from engines.openai import ENGINE
 
 from .conftest import Handler, Serve
@@ -58,6 +59,43 @@ async def test_no_known_metrics_give_no_samples(
     serve: Serve, http: aiohttp.ClientSession, paths: dict[str, Handler]
 ) -> None:
     assert await ENGINE.metrics(http, await serve(paths)).poll() == ()
+
+
+async def test_a_litellm_proxy_is_asked_at_its_own_path_and_never_at_the_one_that_costs_requests(
+    serve: Serve, http: aiohttp.ClientSession
+) -> None:
+    asked: list[str] = []
+
+    async def ready(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response({"status": "healthy", "litellm_version": "1.109.1"})
+
+    async def costly(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.json_response({})
+
+    url = await serve({"/health/readiness": ready, "/health": costly, "/v1/models": page('{"data": [{"id": "one"}]}')})
+    server = AttachedServer(url, *ENGINE.attach_paths, ENGINE.health_path)
+
+    await server.wait_ready(http, 5)
+    assert await server.check(http) is None
+    info = await ENGINE.inspect(http, url)
+
+    assert info.version == "1.109.1"
+    assert "LiteLLM" in info.notes[0]
+    assert set(asked) == {"/health/readiness"}
+
+
+async def test_a_proxy_that_is_not_ready_is_not_well(serve: Serve, http: aiohttp.ClientSession) -> None:
+    async def unready(_: web.Request) -> web.Response:
+        return web.json_response({"status": "unhealthy"}, status=503)
+
+    url = await serve({"/health/readiness": unready, "/v1/models": page('{"data": [{"id": "one"}]}')})
+
+    failure = await AttachedServer(url, *ENGINE.attach_paths, ENGINE.health_path).check(http)
+
+    assert failure is not None
+    assert "/health/readiness answers 503" in failure.text
 
 
 def test_it_cannot_be_started() -> None:
