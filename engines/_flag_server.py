@@ -75,7 +75,7 @@ class FlagServer(Engine):
 
 
 async def recognised(
-    http: aiohttp.ClientSession, url: str, owner: str, prefix: str, title: str
+    http: aiohttp.ClientSession, url: str, owner: str, prefix: str, title: str, article: str = "a"
 ) -> tuple[ModelCard, Page]:
     """The first model and the metrics page of a server, told by its name in the one or its prefix in the other.
 
@@ -87,5 +87,5 @@ async def recognised(
     answer = await get(http, f"{url}/metrics")
     page = parse_page(answer.text(), answer.url) if answer.status == 200 else Page()
     if card.owner != owner and not any(name.startswith(prefix) for name in page.series):
-        raise EngineError(f"{url} is no server of {title}: neither its models nor its metrics are {title}'s")
+        raise EngineError(f"{url} is not {article} {title} server: neither its models nor its metrics are {title}'s")
     return card, page

@@ -56,7 +56,7 @@ class LmDeploy(FlagServer):
             Unreachable: If nobody answers.
             EngineError: If it is no LMDeploy server.
         """
-        card, page = await recognised(http, url, self.name, PREFIX, self.title)
+        card, page = await recognised(http, url, self.name, PREFIX, self.title, "an")
         return ServerInfo("", card.name, settings_of_page(page))
 
     def starting_points(self, concurrency: float) -> tuple[dict[str, Value], ...]:
