@@ -285,6 +285,10 @@ class Engine(ABC):
             first one that it has is asked.
         ports: Ports a server takes, as distances from the one it is started with.
         startup_phases: Log lines that begin the phases of a start, in their order.
+        install: What to do so that this host has the program.
+        images: Container images of it, for a person; empty where trtune does not start it in containers.
+        keys: Variables that hold keys it needs, and for what.
+        needs_gpu: Whether it cannot run without a GPU.
     """
 
     name: ClassVar[str]
@@ -298,6 +302,10 @@ class Engine(ABC):
     attach_paths: ClassVar[tuple[str, ...]] = ()
     ports: ClassVar[tuple[int, ...]] = (0,)
     startup_phases: ClassVar[tuple[PhaseRule, ...]] = ()
+    install: ClassVar[str] = ""
+    images: ClassVar[str] = ""
+    keys: ClassVar[tuple[tuple[str, str], ...]] = ()
+    needs_gpu: ClassVar[bool] = True
 
     @abstractmethod
     def knobs(self, version: str = "") -> tuple[Knob, ...]:

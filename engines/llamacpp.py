@@ -40,6 +40,8 @@ class LlamaCpp(Engine):
     name: ClassVar[str] = "llamacpp"
     title: ClassVar[str] = "llama.cpp"
     program: ClassVar[str] = "llama-server"
+    install: ClassVar[str] = "pip install 'trtune[llamacpp]'"
+    needs_gpu: ClassVar[bool] = False
 
     def knobs(self, version: str = "") -> tuple[Knob, ...]:
         """The knobs; the same for all versions known."""

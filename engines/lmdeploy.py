@@ -34,6 +34,8 @@ class LmDeploy(FlagServer):
     name: ClassVar[str] = "lmdeploy"
     title: ClassVar[str] = "LMDeploy"
     program: ClassVar[str] = "lmdeploy"
+    install: ClassVar[str] = "pip install lmdeploy"
+    images: ClassVar[str] = "openmmlab/lmdeploy"
     token_prompts: ClassVar[bool] = False
     flags: ClassVar[tuple[Knob, ...]] = KNOBS
     failures: ClassVar[tuple[FailureRule, ...]] = FAILURES

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 from dataclasses import replace
@@ -53,6 +52,8 @@ class Nim(Engine):
     name: ClassVar[str] = "nim"
     title: ClassVar[str] = "NVIDIA NIM"
     program: ClassVar[str] = "nim-serve"
+    images: ClassVar[str] = "nvcr.io/nim/..."
+    keys: ClassVar[tuple[tuple[str, str], ...]] = (("NGC_API_KEY", "images and weights of NGC"),)
     health_path: ClassVar[str] = "/v1/health/ready"
     startup_phases: ClassVar[tuple[PhaseRule, ...]] = PHASES
 
@@ -145,12 +146,10 @@ class Nim(Engine):
         return ServerInfo(release, card.name, effective, (f"NIM {line.value}",))
 
     def available(self) -> tuple[bool, str]:
-        """Whether this is a NIM's own container, or containers can be started from here."""
+        """Whether this is a NIM's own container."""
         if shutil.which(self.program):
             return True, f"this is a NIM container: {self.program} is here"
-        if importlib.util.find_spec("docker"):
-            return True, "containers can be started through Docker"
-        return False, "to start containers, run: pip install 'trtune[docker]'; a running NIM can be watched without it"
+        return False, "this is no NIM container; a running NIM can be watched and measured all the same"
 
     def effective_from_log(self, lines: Sequence[str]) -> dict[str, Value]:
         """The profile that was chosen, and what the engine inside prints of its settings."""

@@ -43,6 +43,8 @@ class Sglang(FlagServer):
     name: ClassVar[str] = "sglang"
     title: ClassVar[str] = "SGLang"
     program: ClassVar[str] = "sglang"
+    install: ClassVar[str] = "pip install sglang"
+    images: ClassVar[str] = "lmsysorg/sglang"
     flags: ClassVar[tuple[Knob, ...]] = KNOBS
     failures: ClassVar[tuple[FailureRule, ...]] = FAILURES
     own_options: ClassVar[frozenset[str]] = frozenset(

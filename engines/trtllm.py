@@ -83,6 +83,8 @@ class Trtllm(Engine):
     name: ClassVar[str] = "trtllm"
     title: ClassVar[str] = "TensorRT-LLM"
     program: ClassVar[str] = "trtllm-serve"
+    install: ClassVar[str] = "pip install 'trtune[trtllm]'"
+    images: ClassVar[str] = "nvcr.io/nvidia/tensorrt-llm/release"
     continuous_usage: ClassVar[bool] = True
 
     def knobs(self, version: str = "") -> tuple[Knob, ...]:

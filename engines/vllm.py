@@ -96,6 +96,8 @@ class Vllm(FlagServer):
     name: ClassVar[str] = "vllm"
     title: ClassVar[str] = "vLLM"
     program: ClassVar[str] = "vllm"
+    install: ClassVar[str] = "pip install vllm"
+    images: ClassVar[str] = "vllm/vllm-openai"
     continuous_usage: ClassVar[bool] = True
     startup_phases: ClassVar[tuple[PhaseRule, ...]] = PHASES
     flags: ClassVar[tuple[Knob, ...]] = KNOBS

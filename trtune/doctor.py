@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engines.gpu import NoGpu, open_gpu_source
-from engines.registry import engine_names, get_engine
 from trtune import __version__
+from trtune.host_engines import docker_runtime, engine_states, kubernetes_runtime
 from trtune.paths import sessions_dir
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from trtune.host_engines import Runtime
 
 OK, MISSING, FAULT = "ok", "missing", "fault"
 OUR_PACKAGES = ("trtune", "tui", "tuner", "engines", "sessions")
@@ -32,24 +34,29 @@ class Finding:
     Attributes:
         topic: What was looked at.
         state: `ok`, `missing` (something optional) or `fault` (trtune cannot work).
-        text: What was found, and what to do about it.
+        text: What was found.
+        todo: What is missing, each with what to do about it.
     """
 
     topic: str
     state: str
     text: str
+    todo: tuple[str, ...] = ()
 
 
 def examine() -> list[Finding]:
-    """Look at everything; takes a second at most and changes nothing."""
+    """Look at everything; takes a second or two and changes nothing."""
+    gpus = _gpus()
+    runtimes = (docker_runtime(), kubernetes_runtime())
     return [
         _program(),
         _sqlite(),
         _names(importlib.metadata.packages_distributions()),
         _folder(),
         _clock(),
-        *_gpus(),
-        *_engines(),
+        *gpus,
+        *(_runtime(runtime) for runtime in runtimes),
+        *_engines(runtimes, gpu=any(finding.state == OK for finding in gpus)),
     ]
 
 
@@ -121,12 +128,16 @@ def _gpus() -> list[Finding]:
         source.close()
 
 
-def _engines() -> list[Finding]:
-    findings = []
-    for name in engine_names():
-        engine = get_engine(name)
-        found, advice = engine.available()
-        findings.append(Finding(name, OK if found else MISSING, f"{engine.title}: {advice}"))
+def _runtime(runtime: Runtime) -> Finding:
+    todo = (runtime.todo,) if runtime.todo else ()
+    return Finding(runtime.name, OK if runtime.usable else MISSING, runtime.text, todo)
+
+
+def _engines(runtimes: tuple[Runtime, ...], *, gpu: bool) -> list[Finding]:
+    findings = [
+        Finding(engine.name, OK if engine.startable else MISSING, engine.text, engine.todo)
+        for engine in engine_states(runtimes, gpu=gpu, environment=os.environ)
+    ]
     if os.environ.get("SSH_CONNECTION"):
         findings.append(Finding("ssh", OK, "this terminal is remote: the screen draws twice a second"))
     return findings

@@ -43,8 +43,11 @@ None is a tuned setting's fault; only a taken port passes by itself.
 """
 
 
-def connect() -> docker.APIClient:
+def connect(timeout_s: int = API_TIMEOUT_S) -> docker.APIClient:
     """A client of the configured daemon.
+
+    Args:
+        timeout_s: How long it may take over an answer.
 
     Raises:
         MissingProgram: If the package `docker` is not installed.
@@ -55,7 +58,7 @@ def connect() -> docker.APIClient:
     except ImportError as error:
         raise MissingProgram("the package docker is not installed; run: pip install 'trtune[docker]'") from error
     try:
-        return docker.from_env(timeout=API_TIMEOUT_S).api
+        return docker.from_env(timeout=timeout_s).api
     except docker.errors.DockerException as error:
         raise _unreachable(error) from error
 

@@ -15,6 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns 0 when trtune itself can work here (an engine that is missing is no fault)."""
+    from dataclasses import asdict
+
     import orjson
 
     from trtune.doctor import FAULT, examine
@@ -22,7 +24,9 @@ def run(args: argparse.Namespace) -> int:
     findings = examine()
     for finding in findings:
         if args.json:
-            print(orjson.dumps({"topic": finding.topic, "state": finding.state, "text": finding.text}).decode())
+            print(orjson.dumps(asdict(finding)).decode())
         else:
             print(f"{finding.state:7}  {finding.topic:14}  {finding.text}")
+            for todo in finding.todo:
+                print(f"{'':25}  - {todo}")
     return 1 if any(finding.state == FAULT for finding in findings) else 0
