@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--name", default="", help="name of the service (default: from the model's)")
     group.add_argument("--port", type=int, default=8000, help="port to serve on (default: 8000)")
     group.add_argument("--gpus", type=int, default=0, help="number of GPUs (default: what its parallelism needs)")
+    group.add_argument("--gpus-per-node", type=int, default=8, help="GPUs of each host (slurm, mpirun; default: 8)")
     group.add_argument("--url", default="", help="where the server answers, for load commands")
 
 
@@ -53,7 +54,16 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--port {args.port}: must be from 1 to 65535")
     if args.gpus < 0:
         raise UsageError(f"--gpus {args.gpus}: must be at least 0")
-    wishes = Wishes(image=args.image, name=args.name, port=args.port, gpus=args.gpus, url=args.url)
+    if args.gpus_per_node < 1:
+        raise UsageError(f"--gpus-per-node {args.gpus_per_node}: must be at least 1")
+    wishes = Wishes(
+        image=args.image,
+        name=args.name,
+        port=args.port,
+        gpus=args.gpus,
+        url=args.url,
+        gpus_per_node=args.gpus_per_node,
+    )
     with SessionReader(require_session(args.session)) as reader:
         text = FORMS[args.format].make(reader, args.trial, wishes)
     if args.output is None:

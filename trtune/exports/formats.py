@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trtune.exports import cluster, containers, data, load, plain, triton
+from trtune.exports import cluster, containers, data, load, multinode, plain, triton
 from trtune.exports.winner import Wishes, take_winner
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ FORMS: Mapping[str, Form] = {
     "compose": Form("a Docker Compose file", _of_winner(containers.compose)),
     "kubernetes": Form("Deployment, Service and ConfigMap", _of_winner(cluster.kubernetes)),
     "nimservice": Form("NIMCache and NIMService for NVIDIA's NIM Operator", _of_winner(cluster.nimservice)),
+    "slurm": Form("TensorRT-LLM over several hosts: a batch script for sbatch", _of_winner(multinode.slurm)),
+    "mpirun": Form("TensorRT-LLM over several hosts: a script for mpirun", _of_winner(multinode.mpirun)),
     "config-pbtxt": Form("Triton: the model's config.pbtxt", _of_winner(triton.config_pbtxt)),
     "model-yaml": Form("Triton: the backend's model.yaml or model.json", _of_winner(triton.model_yaml)),
     "aiperf": Form("an AIPerf command with the load of the winning level", _of_winner(load.aiperf)),

@@ -59,6 +59,7 @@ class Wishes:
         port: Port to serve on.
         gpus: GPUs of the server; 0: as many as its parallelism needs.
         url: Where the server will answer (load commands); empty: this host.
+        gpus_per_node: GPUs of a host, where the server spans several.
     """
 
     image: str = ""
@@ -66,6 +67,7 @@ class Wishes:
     port: int = 8000
     gpus: int = 0
     url: str = ""
+    gpus_per_node: int = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,7 @@ class Winner:
                 arguments=() if simulated else plan.arguments,
                 environment=plan.environment,
                 container=container,
+                version=plan.known_version,
             )
         )
         return replace(spec, argv=tuple("python3" if word == sys.executable else word for word in spec.argv))
