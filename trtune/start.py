@@ -121,6 +121,11 @@ def _own_gpus(plan: Plan) -> set[str]:
     return names
 
 
+def session_facts(plan: Plan) -> dict[str, Any]:
+    """The first facts of a session for a plan that is not to be run: of an import."""
+    return _facts(plan, get_engine(plan.engine.name), [])
+
+
 def _facts(plan: Plan, engine: Engine, knobs: list[dict[str, Any]]) -> dict[str, Any]:
     simulated = "engines.simulated" in plan.engine.command
     return {

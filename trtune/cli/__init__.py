@@ -19,11 +19,15 @@ COMMANDS = {
     "attach": "show a session that is being worked on",
     "replay": "look at a finished session again",
     "sessions": "list, verify, repair, pack and prune sessions",
+    "import": "make a session of what another tool measured",
     "export": "print the best configuration, or the data of a session",
     "doctor": "say what this host has and what is missing",
     "simulate": "run the simulated inference server",
 }
 """Commands in the order of the help, each with its one line."""
+
+_MODULES = {"import": "importing"}
+"""Modules whose command's name is a word of Python."""
 
 _EPILOG = """\
 first steps:
@@ -41,7 +45,7 @@ def run(arguments: Sequence[str]) -> int:
     name = next((word for word in arguments if not word.startswith("-")), "")
     if name not in COMMANDS or arguments[0] != name:
         return _run_without_command(arguments)
-    module = importlib.import_module(f"trtune.cli.{name}")
+    module = importlib.import_module(f"trtune.cli.{_MODULES.get(name, name)}")
     parser = argparse.ArgumentParser(
         prog=f"trtune {name}",
         description=module.__doc__.partition("\n")[0] if module.__doc__ else None,
