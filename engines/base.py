@@ -192,6 +192,7 @@ class LaunchSpec:
         inherit: Names of variables whose values the launcher takes from its own environment. Secrets such as
             `NGC_API_KEY` go this way only: the specification is recorded, their values never are.
         container: Container to start it in, for launchers that start containers.
+        cpus: The only CPUs it may use, for launchers that start processes; empty: all.
     """
 
     argv: tuple[str, ...]
@@ -203,6 +204,7 @@ class LaunchSpec:
     inherit: tuple[str, ...] = ()
     container: Container | None = None
     attach_paths: tuple[str, ...] = ()
+    cpus: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

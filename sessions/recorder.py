@@ -14,7 +14,7 @@ import sqlite3
 import struct
 import time
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
@@ -66,7 +66,7 @@ class Recorder:
         self._wall_clock_ns = self._wall_clock_offset_ns()
 
     @classmethod
-    def create(cls, path: Path, meta: Mapping[str, Any], *, clock: SessionClock | None = None) -> Recorder:
+    def create(cls, path: Path, meta: Mapping[str, Any], *, clock: SessionClock | None = None) -> Self:
         """Begin a session in a new file.
 
         Args:
@@ -198,16 +198,21 @@ class Recorder:
         row = (self._now(), kind, trial, clean_line(text), orjson.dumps(dict(data or {})).decode())
         self._writer.write([(EVENT, [row])])
 
-    def start_trial(self, kind: str, params: Params) -> int:
+    def start_trial(self, kind: str, params: Params, number: int | None = None) -> int:
         """Begin a trial.
+
+        Args:
+            kind: Why it is run.
+            params: Its configuration.
+            number: Its number; None: the next one.
 
         Returns:
             Its number.
         """
         return self._writer.insert(
             "INSERT INTO trial (number, kind, state, params, start_ns)"
-            " SELECT coalesce(max(number) + 1, 0), ?, 'running', ?, ? FROM trial RETURNING number",
-            (kind, orjson.dumps(params).decode(), self._now()),
+            " SELECT coalesce(?, max(number) + 1, 0), ?, 'running', ?, ? FROM trial RETURNING number",
+            (number, kind, orjson.dumps(params).decode(), self._now()),
         )
 
     def update_trial(

@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from tuner.goals import GoalPlan, ObjectivePlan, PricePlan
 from tuner.load.spec import Arrivals, Cancel, Dataset, Limits, Prefix, StopRule, Turns, Workload
-from tuner.plan import ClusterPlan, ContainerPlan, EnginePlan, GpuPlan, LoadPlan, Plan, SearchPlan
+from tuner.plan import ClusterPlan, ContainerPlan, EnginePlan, FleetPlan, GpuPlan, LoadPlan, Plan, SearchPlan
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -39,6 +39,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("objectives", GoalPlan),
     ("price", PricePlan),
     ("search", SearchPlan),
+    ("fleet", FleetPlan),
 )
 
 _HEAD = """\

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tuner.sampling import source_name
 from tuner.search.problem import Meaning, meaning_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Bench:
         upkeep: Starts and stops the servers.
         on_ready: Called when a server has become ready: GPU sources that live in it can be opened now.
         watched_gpus: How many GPUs are sampled.
+        lane: Name of the place on which a trial runs beside others; empty for the only one.
         source: Number of the load's source of samples.
     """
 
@@ -52,10 +54,13 @@ class Bench:
     upkeep: Upkeep
     on_ready: Callable[[], Awaitable[None]]
     watched_gpus: Callable[[], int] = lambda: 0
+    lane: str = ""
     source: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.source = self.recorder.add_source("load", "load", {"workload": self.plan.workload.name})
+        self.source = self.recorder.add_source(
+            "load", source_name(self.lane, "load"), {"workload": self.plan.workload.name}
+        )
 
     @property
     def objective(self) -> Objective:

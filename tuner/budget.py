@@ -62,10 +62,10 @@ class Budget:
         """Seconds used so far."""
         return self.earlier_s + time.monotonic() - self.begun_s
 
-    def over(self) -> str | None:
-        """Why no further trial may begin, in words, or None."""
+    def over(self, under_way: int = 0) -> str | None:
+        """Why no further trial may begin beside those under way, in words, or None."""
         wish = self.plan.search
-        if self.done >= wish.trials:
+        if self.done + under_way >= wish.trials:
             return f"all {wish.trials} trials are done"
         if wish.time_s is not None and self.spent_s >= wish.time_s:
             return f"the time budget of {wish.time_s:g} s is spent"

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Control:
@@ -19,6 +24,20 @@ class Control:
         self._running = asyncio.Event()
         self._running.set()
         self._skip = False
+        self._children: list[Control] = []
+
+    @contextmanager
+    def child(self) -> Iterator[Control]:
+        """The control of one of several trials side by side: pausing and ending reach it, a skip reaches the oldest of them."""
+        child = Control()
+        child.stop, child._running = self.stop, self._running
+        if self.stop.is_set():
+            child.interrupt.set()
+        self._children.append(child)
+        try:
+            yield child
+        finally:
+            self._children.remove(child)
 
     @property
     def paused(self) -> bool:
@@ -40,13 +59,17 @@ class Control:
 
     def skip(self) -> None:
         """Leave the running trial."""
+        if self._children:
+            next((child for child in self._children if not child.skipping), self._children[0]).skip()
+            return
         self._skip = True
         self.interrupt.set()
 
     def end(self) -> None:
         """End the work; what runs is broken off and cleaned up."""
         self.stop.set()
-        self.interrupt.set()
+        for each in (self, *self._children):
+            each.interrupt.set()
         self._running.set()
 
     def begin_trial(self) -> None:

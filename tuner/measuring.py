@@ -82,7 +82,7 @@ async def measure_levels(
         Broken: If the server dies or hangs.
     """
     measurement = Measurement()
-    sampler = EngineSampler(bench.engine, bench.http, server.url, bench.recorder)
+    sampler = EngineSampler(bench.engine, bench.http, server.url, bench.recorder, bench.lane)
     bench.upkeep.listener = sampler.line
     watchdog = Watchdog(server, bench.http, bench.plan.engine.hang_timeout_s, bench.control.interrupt)
     try:

@@ -289,6 +289,20 @@ class SearchPlan(PlanPart):
     seed: int = 0
 
 
+class FleetPlan(PlanPart):
+    """Where trials run: one at a time here, side by side on this host's GPUs, or on a cluster."""
+
+    side_by_side: Annotated[int, Field(ge=1, le=1024)] = Field(
+        1, description="trials at a time at most; each has GPUs of its own, and waits until enough are free"
+    )
+    check_neighbours: bool = Field(
+        True, description="measure first whether trials side by side disturb each other; if so, they run one by one"
+    )
+    cluster: str = Field("", description="Ray cluster whose nodes run the trials: ray://HOST:10001, HOST:6379 or auto")
+    wait_nodes: Annotated[int, Field(ge=0)] = Field(0, description="nodes of the cluster to wait for at the start")
+    study: str = Field("", description="name of the study in PostgreSQL (--storage); empty: one of the session's own")
+
+
 class Plan(PlanPart):
     """Everything a session's worker needs to know."""
 
@@ -302,6 +316,7 @@ class Plan(PlanPart):
     objectives: tuple[GoalPlan, ...] = Field((), description="several objectives at once, as [[objectives]] tables")
     price: PricePlan = Field(default_factory=PricePlan)
     search: SearchPlan = Field(default_factory=SearchPlan)
+    fleet: FleetPlan = Field(default_factory=FleetPlan)
     knobs: dict[str, KnobRange | tuple[KnobValue, ...] | KnobValue] = Field(
         default_factory=dict,
         description="range, list of choices, or fixed value by knob; empty: the engine's own choice",

@@ -11,13 +11,14 @@ from tuner.explaining import deciding_level
 from tuner.proving import Contestant, Proof, Run
 from tuner.search.exchange import BASELINE
 from tuner.search.levels import DecidingLevels
-from tuner.trial import Order, run_trial
+from tuner.trial import Order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sessions.records import Params, Trial
     from tuner.bench import Bench
+    from tuner.fleet.base import Fleet
     from tuner.search.objective import Objective
     from tuner.search.study import StudySearch
 
@@ -27,11 +28,12 @@ MOST_REPEATS = 2
 _META = "proof"
 
 
-async def prove(bench: Bench, search: StudySearch, best: tuple[int, float] | None) -> None:
+async def prove(bench: Bench, fleet: Fleet, search: StudySearch, best: tuple[int, float] | None) -> None:
     """Run baseline and finalists again in turn until their difference is outside the noise, or the rounds are spent.
 
     Args:
         bench: What every trial shares.
+        fleet: Where they run, one after the other.
         search: Recommends.
         best: Number and score of the best trial, or None: then nothing is proven.
     """
@@ -46,7 +48,7 @@ async def prove(bench: Bench, search: StudySearch, best: tuple[int, float] | Non
         who = proof.next()
         bench.recorder.set_worker("running", f"proof, round {len(proof.rounds) + 1} of {rounds}: {who.name}")
         chooser = DecidingLevels(who.level, bench.plan.load.lighter)
-        result = await run_trial(bench, Order(PROOF, who.params, chooser))
+        result = await fleet.run(Order(PROOF, who.params, chooser), bench.gpus_of(who.params), lambda _: None)
         if result.state == "interrupted":
             return
         if result.state == "skipped":

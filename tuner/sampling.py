@@ -25,10 +25,15 @@ SLOW_POLL_S = 0.5
 """A poll that takes longer than this is left alone for as long again, so that watching never loads the server."""
 
 
+def source_name(lane: str, name: str) -> str:
+    """Name of a source of samples of a trial that runs on a lane beside others; the only lane has no name."""
+    return f"{lane}/{name}" if lane else name
+
+
 class GpuSampler:
     """Reads a GPU source at a fixed period in a thread, since driver calls have tails of 20 ms."""
 
-    def __init__(self, source: GpuSource, recorder: Recorder, period_s: float) -> None:
+    def __init__(self, source: GpuSource, recorder: Recorder, period_s: float, lane: str = "") -> None:
         self._source = source
         self._recorder = recorder
         self._period_s = period_s
@@ -38,7 +43,7 @@ class GpuSampler:
         self._ids = [
             recorder.add_source(
                 "gpu",
-                f"gpu{gpu.index}",
+                source_name(lane, f"gpu{gpu.index}"),
                 {
                     "name": gpu.name,
                     "uuid": gpu.uuid,
@@ -96,9 +101,12 @@ class EngineSampler:
         line: Takes the server's log lines, where its metrics can be told from them; returns whether it used one.
     """
 
-    def __init__(self, engine: Engine, http: aiohttp.ClientSession, url: str, recorder: Recorder) -> None:
+    def __init__(
+        self, engine: Engine, http: aiohttp.ClientSession, url: str, recorder: Recorder, lane: str = ""
+    ) -> None:
         self._recorder = recorder
-        self._source = recorder.add_source("engine", "engine", {"name": engine.name, "title": engine.title})
+        facts = {"name": engine.name, "title": engine.title}
+        self._source = recorder.add_source("engine", source_name(lane, "engine"), facts)
         metrics = engine.metrics(http, url)
         self.line: Callable[[str], bool] | None = getattr(metrics, "line", None)
         self._task = asyncio.create_task(self._run(metrics))

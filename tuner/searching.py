@@ -18,6 +18,8 @@ from tuner.warm_start import known_results
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from optuna.storages import RDBStorage
+
     from engines.base import Engine, Knob
     from sessions.records import Params
     from tuner.plan import Plan
@@ -39,7 +41,13 @@ def hardware_of(plan: Plan) -> Hardware | None:
     return simulated_hardware(plan.engine.arguments)
 
 
-def open_search(path: Path, plan: Plan, engine: Engine, hardware: Hardware | None = None) -> StudySearch:
+def open_search(
+    path: Path,
+    plan: Plan,
+    engine: Engine,
+    hardware: Hardware | None = None,
+    shared: tuple[RDBStorage, str] | None = None,
+) -> StudySearch:
     """The search of a session, begun or gone on with: what earlier workers finished is known to it.
 
     Args:
@@ -47,6 +55,7 @@ def open_search(path: Path, plan: Plan, engine: Engine, hardware: Hardware | Non
         plan: What is to be tuned.
         engine: The server's family.
         hardware: The GPUs; None: those that the plan tells.
+        shared: A database that holds the study instead of the session file, and the study's name in it.
 
     Raises:
         BadPlan: If the plan and the engine do not fit together.
@@ -73,6 +82,7 @@ def open_search(path: Path, plan: Plan, engine: Engine, hardware: Hardware | Non
             study_name=name,
         ),
         purpose_of(plan),
+        shared,
     )
     with SessionReader(path) as reader:
         search.recover(past_trials(reader, objectives))

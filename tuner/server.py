@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from engines.base import Failure, LaunchRequest, LaunchSpec
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from engines.base import Engine, ServerInfo, Value
     from engines.launch.base import Launcher, RunningServer
+    from engines.launch.container import Container
     from tuner.plan import EnginePlan
 
 CHECK_PERIOD_S = 1.0
@@ -47,10 +48,20 @@ class Places:
         work_dir: Folder for configuration files and logs of the starts.
         spare_port: Stands for `{free_port}` in the plan: the simulated engine serves its pretend GPUs there. `{python}` is
             the Python that runs trtune.
+        gpus: UUIDs or indices of the only GPUs a server may use; empty: all.
+        cpus: The only CPUs a server may use; empty: all.
+        environment: Further variables of every server here: its own caches.
     """
 
     work_dir: Path
     spare_port: int
+    gpus: tuple[str, ...] = ()
+    cpus: tuple[int, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def variables(self) -> dict[str, str]:
+        """Environment variables that keep a server to its place."""
+        return {**self.environment, **({"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else {})}
 
     def fill(self, text: str) -> str:
         """A text of the plan with the port and this Python in place."""
@@ -93,7 +104,7 @@ def launch_spec(
     """
     if plan.launch == "attach":
         return LaunchSpec((), plan.url.rstrip("/"), engine.health_path, attach_paths=engine.attach_paths)
-    spec = engine.launch(launch_request(plan, engine, params, places, number))
+    spec = replace(engine.launch(launch_request(plan, engine, params, places, number)), cpus=places.cpus)
     if plan.container is not None and spec.container is None:
         raise BadConfiguration(
             f"trtune does not start {engine.title} in a container: use launch = 'process' or 'attach'"
@@ -129,10 +140,17 @@ def launch_request(
         work_dir=work_dir,
         command=tuple(places.fill(word) for word in plan.command),
         arguments=tuple(places.fill(word) for word in plan.arguments),
-        environment=plan.environment,
-        container=None if plan.container is None else plan.container.to_container(pod=pod),
+        environment={**places.variables(), **plan.environment},
+        container=_container(plan, places, pod=pod),
         version=plan.version,
     )
+
+
+def _container(plan: EnginePlan, places: Places, *, pod: bool) -> Container | None:
+    if plan.container is None:
+        return None
+    container = plan.container.to_container(pod=pod)
+    return replace(container, gpus=places.gpus) if places.gpus else container
 
 
 def shown_launch(spec: LaunchSpec, places: Places) -> dict[str, object]:

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sessions.reader import SessionReader
 from sessions.records import PROOF
 from tuner.budget import Budget
 from tuner.errors import BadPlan
-from tuner.explaining import explain
+from tuner.explaining import deciding_level, explain
+from tuner.fleet.neighbours import check_neighbours
+from tuner.fleet.side_by_side import side_by_side
+from tuner.fleet.storage import is_outage, patiently, signs_of_life
 from tuner.proof_rounds import prove
 from tuner.rescoring import SCORED_FOR, past_trials, purpose_of, rescore_session, result_of
 from tuner.search.exchange import BASELINE, Result
+from tuner.search.levels import DecidingLevels
 from tuner.searching import knob_facts, open_search
 from tuner.steering import with_objective, with_range
-from tuner.trial import Order, run_trial
+from tuner.trial import Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from sessions.records import Trial
     from tuner.bench import Bench
+    from tuner.fleet.base import Fleet
+    from tuner.fleet.storage import SharedStorage
     from tuner.plan import Plan
     from tuner.search.exchange import Proposal
+    from tuner.search.problem import Hardware
     from tuner.search.study import StudySearch
     from tuner.trial import TrialResult
 
     Answer = tuple[str, str]
 
+T = TypeVar("T")
+
 STOPPED = "stopped by the operator"
+NEIGHBOURS: Final = "neighbours"
+"""Key in the session's meta: whether trials side by side disturb each other."""
 
 
 class TuneJob:
@@ -38,20 +50,32 @@ class TuneJob:
         best: Number and score of the best trial so far that meets every SLO, or None.
     """
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(
+        self, bench: Bench, fleet: Fleet, hardware: Hardware | None = None, storage: SharedStorage | None = None
+    ) -> None:
         """Open the search of the session, with everything that earlier workers finished.
+
+        Args:
+            bench: What every trial shares.
+            fleet: Where trials run.
+            hardware: The GPUs, as far as they are known.
+            storage: A database that holds the study; None: the session file does.
 
         Raises:
             BadPlan: If the plan and the engine do not fit together.
         """
         self._bench = bench
+        self._fleet = fleet
+        self._hardware = hardware
+        self._storage = storage
+        self._under_way: dict[int, Proposal] = {}
         self.best: tuple[int, float] | None = None
         self._wants_proof = False
         with SessionReader(bench.recorder.path) as reader:
             meta, trials = reader.meta(), reader.trials()
         if meta.get(SCORED_FOR, purpose_of(bench.plan)) != purpose_of(bench.plan):
             rescore_session(bench.recorder, bench.plan)
-        self._search = open_search(bench.recorder.path, bench.plan, bench.engine)
+        self._search = self._open_search()
         self._budget = Budget.of(bench.plan, bench.gpus_of, trials)
         self._find_best(announce=False)
 
@@ -62,9 +86,10 @@ class TuneJob:
             Why it ended, in words.
         """
         control = self._bench.control
-        reason = await self._search_on()
-        if not control.stop.is_set() and self._bench.plan.search.proof_rounds:
-            await prove(self._bench, self._search, self.best)
+        with signs_of_life(self._storage, self._rows_under_way):
+            reason = await self._search_on()
+            if not control.stop.is_set() and self._bench.plan.search.proof_rounds:
+                await prove(self._bench, self._fleet, self._search, self.best)
         return STOPPED if control.stop.is_set() else reason
 
     def obey(self, kind: str, args: Mapping[str, Any]) -> Answer | None:
@@ -89,21 +114,82 @@ class TuneJob:
 
     async def _search_on(self) -> str:
         """Run trials until the budget is spent; returns why no more are run, in words."""
-        control = self._bench.control
+        lanes = self._fleet.lanes
+        if lanes > 1:
+            # The baseline runs alone: every gain is measured against it.
+            if reason := await self._keep_running(trials=1):
+                return reason
+            lanes = await self._lanes_that_bear(lanes)
         while True:
+            reasons = await side_by_side(self._keep_running, lanes)
+            if not self._wants_proof:
+                return reasons[0]
+            self._wants_proof = False
+            await prove(self._bench, self._fleet, self._search, self.best)
+
+    async def _keep_running(self, trials: int = 0) -> str:
+        """Run one trial after the other, or so many; returns why no more are run, or an empty text when more may be."""
+        control, begun = self._bench.control, 0
+        while not self._wants_proof and (not trials or begun < trials):
             await control.gate()
             if control.stop.is_set():
                 return STOPPED
-            if self._wants_proof:
-                self._wants_proof = False
-                await prove(self._bench, self._search, self.best)
-                continue
-            if (over := self._budget.over()) is not None:
+            if (over := self._budget.over(len(self._under_way))) is not None:
                 return over
-            proposal = self._search.ask()
+            proposal = await self._patiently(self._search.ask)
             if proposal is None:
                 return "nothing new is left to try"
-            await self._run(proposal)
+            begun += 1
+            self._under_way[proposal.id] = proposal
+            try:
+                await self._run(proposal)
+            finally:
+                self._under_way.pop(proposal.id, None)
+        return ""
+
+    async def _lanes_that_bear(self, lanes: int) -> int:
+        """How many trials may run side by side: one, if neighbours disturb each other; found out once for a session."""
+        if not self._bench.plan.fleet.check_neighbours or self._bench.plan.fleet.cluster or self.best is None:
+            return lanes
+        with SessionReader(self._bench.recorder.path) as reader:
+            facts = reader.meta().get(NEIGHBOURS)
+            baseline = reader.trials()[self.best[0]]
+        if facts is None:
+            found = await self._check_neighbours(baseline)
+            facts = {} if found is None else found
+        return 1 if facts.get("disturbed") else lanes
+
+    async def _check_neighbours(self, trial: Trial) -> dict[str, Any] | None:
+        bench = self._bench
+        with SessionReader(bench.recorder.path) as reader:
+            level = deciding_level(reader, trial, bench.objective)
+        gpus = bench.gpus_of(trial.params)
+        seats = min(self._fleet.lanes, self._hardware.gpu_count // gpus if self._hardware else self._fleet.lanes)
+        if level is None or trial.score is None or seats < 2:
+            return None
+        bench.recorder.set_worker("running", f"checking whether {seats} trials side by side disturb each other")
+        order = Order(PROOF, trial.params, DecidingLevels(level.value, bench.plan.load.lighter))
+        found = await check_neighbours(self._fleet, order, gpus, seats, bench.objective, trial.score)
+        if found is None:
+            return None
+        facts = found.facts()
+        bench.recorder.set_meta({NEIGHBOURS: facts})
+        bench.recorder.event("neighbours", found.text, data=facts)
+        return facts
+
+    def _open_search(self) -> StudySearch:
+        bench = self._bench
+        shared = None if self._storage is None else (self._storage.optuna, self._storage.study)
+        return open_search(bench.recorder.path, bench.plan, bench.engine, self._hardware, shared)
+
+    def _rows_under_way(self) -> tuple[int, ...]:
+        return tuple(self._search.row_of(proposal) for proposal in self._under_way.values())
+
+    async def _patiently(self, work: Callable[[], T]) -> T:
+        """Do what needs the study; an outage of its database is waited for."""
+        if self._storage is None:
+            return work()
+        return await patiently(work, lambda text: self._bench.recorder.event("warning", text))
 
     async def _run(self, proposal: Proposal) -> None:
         """Run a proposal; a start that failed for no reason of its configuration is tried again."""
@@ -112,7 +198,8 @@ class TuneJob:
         if result.state == "interrupted":
             return  # stays open in the study: a resumed search runs it again
         self._budget.done += 1
-        self._tell(search, proposal, result)
+        await self._patiently(lambda: self._link(search, proposal, result.number))
+        await self._patiently(lambda: self._tell(search, proposal, result))
         self._find_best(announce=proposal.kind != BASELINE)
         self._explain()
 
@@ -120,16 +207,26 @@ class TuneJob:
         bench, attempt = self._bench, 0
         while True:
             again = f", try {attempt + 1}" if attempt else ""
-            text = f"trial {self._budget.done + 1} of {bench.plan.search.trials}: {proposal.kind}{again}"
+            beside = f", {len(self._under_way)} side by side" if len(self._under_way) > 1 else ""
+            text = f"trial {self._budget.done + 1} of {bench.plan.search.trials}: {proposal.kind}{again}{beside}"
             bench.recorder.set_worker("running", text)
             begun_s = time.monotonic()
             last = attempt >= bench.plan.search.retries
             order = self._order(proposal, last_try=last)
-            result = await run_trial(bench, order, lambda number: self._link(search, proposal, number))
+            gpus = proposal.gpus or bench.gpus_of(proposal.params)
+            result = await self._fleet.run(order, gpus, lambda number: self._link_if_possible(search, proposal, number))
             self._budget.spend(proposal.params, time.monotonic() - begun_s)
             attempt += 1
             if result.state != "failed" or last or bench.control.stop.is_set():
                 return result
+
+    def _link_if_possible(self, search: StudySearch, proposal: Proposal, number: int) -> None:
+        """The same while the database of the study may be gone: it is done once more when the trial is over."""
+        try:
+            self._link(search, proposal, number)
+        except Exception as error:
+            if self._storage is None or not is_outage(error):
+                raise
 
     def _link(self, search: StudySearch, proposal: Proposal, number: int) -> None:
         """Remember which trial runs a proposal; a search made anew meanwhile does not know the proposal."""
@@ -224,7 +321,7 @@ class TuneJob:
         bench.recorder.set_meta({"plan": plan.model_dump(mode="json"), "knobs": knob_facts(plan, bench.engine)})
         bench.plan, bench.objectives, self._budget.plan = plan, plan.to_objectives(), plan
         rescore_session(bench.recorder, plan)
-        self._search = open_search(bench.recorder.path, plan, bench.engine)
+        self._search = self._open_search()
         for each in queued:
             self._search.enqueue(each.params)
         self._find_best(announce=False)

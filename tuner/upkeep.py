@@ -57,6 +57,7 @@ class Upkeep:
         http: For health paths and reloads.
         places: Folders and ports.
         on_ready: Awaited when a server has become ready.
+        keeps: Whether a server may go on running for the next trial.
         memory: The GPUs' memory; None where it is another host's.
         running: The server that is up, or None.
         listener: Takes the server's log lines first; those it uses do not go into the session's log.
@@ -69,6 +70,7 @@ class Upkeep:
     http: aiohttp.ClientSession
     places: Places
     on_ready: Callable[[], Awaitable[None]]
+    keeps: bool = True
     memory: GpuMemory | None = field(init=False)
     running: RunningServer | None = field(init=False, default=None)
     listener: Callable[[str], bool] | None = field(init=False, default=None)
@@ -80,7 +82,9 @@ class Upkeep:
         knobs = self.engine.knobs(self.plan.engine.known_version)
         self._costs = {knob.name: knob.cost for knob in knobs}
         self._checks = self.plan.engine.pre_check
-        self.memory = GpuMemory(_read_gpus) if self.plan.gpu.local and runs_here(self.plan.engine) else None
+        local = self.plan.gpu.local and runs_here(self.plan.engine)
+        only = self.places.gpus
+        self.memory = GpuMemory(lambda: _read_gpus(only)) if local else None
 
     async def bring(self, number: int, params: Params) -> RunningServer:
         """A server with these settings, ready; after an interruption one that need not be.
@@ -110,7 +114,7 @@ class Upkeep:
             params: The settings in force.
             well: Whether it served to the end.
         """
-        usable = well and server.owned and not self.control.interrupt.is_set()
+        usable = self.keeps and well and server.owned and not self.control.interrupt.is_set()
         if usable and any(cost != "restart" for cost in self._costs.values()):
             self._kept = Kept(server, params)
             return
@@ -242,13 +246,21 @@ class Upkeep:
             await asyncio.to_thread(self.memory.settle)
 
 
-def _read_gpus() -> dict[str, float]:
-    """Memory in use of this host's GPUs, by index; empty where there are none to be seen."""
+def _read_gpus(only: tuple[str, ...]) -> dict[str, float]:
+    """Memory in use of this host's GPUs, by index; empty where there are none to be seen.
+
+    Args:
+        only: UUIDs or indices of the GPUs to look at; empty: all.
+    """
     source = open_gpu_source(None, local=True)
     if isinstance(source, NoGpu):
         return {}
     try:
-        samples = source.sample()
-        return {str(gpu.index): sample.mem_used_bytes for gpu, sample in zip(source.gpus, samples, strict=True)}
+        read = zip(source.gpus, source.sample(), strict=True)
+        return {
+            str(gpu.index): sample.mem_used_bytes
+            for gpu, sample in read
+            if not only or gpu.uuid in only or str(gpu.index) in only
+        }
     finally:
         source.close()

@@ -16,30 +16,29 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 from optuna.exceptions import StorageInternalError
 
 from engines.errors import EngineError, Unreachable
-from engines.gpu import NoGpu, open_gpu_source
 from engines.launch.ports import free_port
 from engines.registry import get_engine
 from sessions.errors import SessionError, SessionUnwritable
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
-from tuner.bench import Bench
 from tuner.control import Control
 from tuner.environment import restore
 from tuner.errors import TunerError
+from tuner.fleet.opening import open_fleet
+from tuner.fleet.shared_study import open_shared_study
+from tuner.gpu_watch import GpuWatch
 from tuner.load.errors import LoadError
-from tuner.load.generator import LoadGenerator
+from tuner.opening import open_bench
 from tuner.plan import Plan
-from tuner.sampling import GpuSampler
-from tuner.server import Places, auth_headers, runs_here
+from tuner.server import Places, runs_here
 from tuner.tune import TuneJob
-from tuner.upkeep import Upkeep
 from tuner.watch import BenchJob, WatchJob
 
 if TYPE_CHECKING:
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from sessions.records import Command
+    from tuner.bench import Bench
 
     class Job(Protocol):
         """What a worker does."""
@@ -81,7 +81,7 @@ class Worker:
         self._plan = plan
         self._control = Control()
         self._engine = get_engine(plan.engine.name)
-        self._gpus: GpuSampler | None = None
+        self._gpus: GpuWatch | None = None
         self._job: Job | None = None
         self._bench: Bench | None = None
         self._attributed_s = 0.0
@@ -99,38 +99,12 @@ class Worker:
             loop.add_signal_handler(number, self._control.end)
         with tempfile.TemporaryDirectory(prefix="trtune-") as folder:
             places = Places(Path(folder), free_port("127.0.0.1"))
-            headers = auth_headers(self._plan.engine)
-            async with aiohttp.ClientSession(headers=headers) as http, LoadGenerator() as load:
-                upkeep = Upkeep(
-                    plan=self._plan,
-                    engine=self._engine,
-                    recorder=self._recorder,
-                    control=self._control,
-                    http=http,
-                    places=places,
-                    on_ready=lambda: self._open_gpus(places),
-                )
-                bench = self._bench = Bench(
-                    plan=self._plan,
-                    engine=self._engine,
-                    objectives=self._plan.to_objectives(),
-                    recorder=self._recorder,
-                    control=self._control,
-                    http=http,
-                    load=load,
-                    upkeep=upkeep,
-                    on_ready=lambda: self._open_gpus(places),
-                    watched_gpus=lambda: self._gpus.count if self._gpus else 0,
-                )
-                await self._open_gpus(places, first=True)
-                self._job = self._make_job(bench)
-                try:
-                    return await self._work(self._job)
-                finally:
-                    self._job.close()
-                    await upkeep.close()
-                    if self._gpus is not None:
-                        await self._gpus.close()
+            async with AsyncExitStack() as stack:
+                gpus = self._gpus = self._gpu_watch(places)
+                bench = self._bench = await open_bench(stack, self._plan, self._recorder, self._control, places, gpus)
+                self._job = await self._make_job(bench, stack)
+                stack.callback(self._job.close)
+                return await self._work(self._job)
 
     async def _work(self, job: Job) -> str:
         """Run the job beside the ticking; when the session can no longer be written, the job is ended in good order."""
@@ -145,32 +119,25 @@ class Worker:
             await ticking
         return reason
 
-    def _make_job(self, bench: Bench) -> Job:
+    async def _make_job(self, bench: Bench, stack: AsyncExitStack) -> Job:
         if self._plan.kind == "watch":
             return WatchJob(bench)
         if self._plan.kind == "bench":
             return BenchJob(bench)
-        return TuneJob(bench)
+        fleet, hardware = await open_fleet(bench, os.environ)
+        stack.push_async_callback(fleet.close)
+        storage = open_shared_study(self._recorder, self._plan, os.environ)
+        if storage is not None:
+            stack.callback(storage.close)
+        return TuneJob(bench, fleet, hardware, storage)
 
-    async def _open_gpus(self, places: Places, *, first: bool = False) -> None:
-        """Begin to sample GPUs, now or, when they live in a server that has yet to start, once it is ready."""
-        if self._gpus is not None:
-            return
-        wish = self._plan.gpu
-        own_page = "" if self._sees_gpus() else self._engine.gpu_metrics_url(self._plan.engine.url)
-        page = places.fill(wish.dcgm_url) or own_page
-        source = await asyncio.to_thread(open_gpu_source, page or None, self._sees_gpus())
-        if isinstance(source, NoGpu):
-            if first:
-                self._recorder.set_meta({"gpu_note": source.reason})
-            return
-        self._recorder.set_meta({"gpu_note": ""})
-        self._gpus = GpuSampler(source, self._recorder, wish.period_s)
-
-    def _sees_gpus(self) -> bool:
-        """Whether this host's GPUs are those of the server."""
-        engine = self._plan.engine
-        return self._plan.gpu.local and (engine.launch == "attach" or runs_here(engine))
+    def _gpu_watch(self, places: Places) -> GpuWatch:
+        plan = self._plan
+        here = plan.gpu.local and (plan.engine.launch == "attach" or runs_here(plan.engine))
+        own_page = "" if here else self._engine.gpu_metrics_url(plan.engine.url)
+        return GpuWatch(
+            plan.gpu, places, self._recorder, here=here, own_page=own_page, elsewhere=bool(plan.fleet.cluster)
+        )
 
     async def _tick(self) -> None:
         while True:

@@ -1,12 +1,13 @@
 """Stands between trtune and a server, so that no process of the server outlives trtune.
 
-    python guard.py PARENT_PID WORD...
+    python guard.py PARENT_PID CPUS WORD...
 
 The guard starts the server from the words, in a session of its own, and ends with its exit code (128 + signal number
-when a signal ended it). Standard input is the line of command: `stop INTERRUPT_S TERMINATE_S` asks for an orderly
-stop, and its end (or a new parent) means that trtune is gone, even by SIGKILL. The guard is a child subreaper
-(prctl(2), Linux 3.4): processes of the server that leave its group or lose their parent come back to the guard, so
-that it can end them all. TensorRT-LLM's MPI workers do exactly that (contract trtllm 8.2: orphans keep GPU memory).
+when a signal ended it). CPUS are those that the server may use (`0,1,2`), or `all`. Standard input is the line of command:
+`stop INTERRUPT_S TERMINATE_S` asks for an orderly stop, and its end (or a new parent) means that trtune is gone, even by
+SIGKILL. The guard is a child subreaper (prctl(2), Linux 3.4): processes of the server that leave its group or lose their
+parent come back to the guard, so that it can end them all. TensorRT-LLM's MPI workers do exactly that (contract trtllm 8.2:
+orphans keep GPU memory).
 
 It is run as a file with nothing but the standard library and psutil, so that it starts fast and needs no import path.
 """
@@ -157,6 +158,12 @@ def _signal_group(group: int, number: int) -> None:
         return
 
 
+def _keep_to(cpus: set[int]) -> None:
+    """Use these CPUs only, and so does what is started; those that this process may not use are left out."""
+    if hasattr(os, "sched_setaffinity") and (allowed := cpus & os.sched_getaffinity(0)):
+        os.sched_setaffinity(0, allowed)
+
+
 def _say(line: str) -> None:
     """A line into the server's log; the reader of the log may be gone."""
     with contextlib.suppress(BrokenPipeError):
@@ -165,10 +172,13 @@ def _say(line: str) -> None:
 
 def main() -> int:
     """Start and guard the server; 127 when it cannot be started."""
+    parent_pid, cpus, *argv = sys.argv[1:]
+    if cpus != "all":
+        _keep_to({int(cpu) for cpu in cpus.split(",")})
     try:
-        guard = Guard(int(sys.argv[1]), sys.argv[2:])
+        guard = Guard(int(parent_pid), argv)
     except OSError as error:
-        _say(f"cannot start {sys.argv[2]}: {error.strerror}")
+        _say(f"cannot start {argv[0]}: {error.strerror}")
         return CANNOT_START
     return guard.run()
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 GUARD = Path(__file__).with_name("guard.py")
 STDIN, STDOUT = 0, 1
+ALL_CPUS = "all"
 
 
 class GuardedProcess(asyncio.SubprocessProtocol):
@@ -36,14 +37,15 @@ class GuardedProcess(asyncio.SubprocessProtocol):
         self._splitter = LineSplitter()
         self._transport: asyncio.SubprocessTransport | None = None
 
-    async def start(self, argv: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start the command under a guard; called once."""
+    async def start(self, argv: Sequence[str], environment: Mapping[str, str], cpus: Sequence[int] = ()) -> None:
+        """Start the command under a guard, on some CPUs only when they are given; called once."""
         await asyncio.get_running_loop().subprocess_exec(
             lambda: self,
             sys.executable,
             "-P",
             str(GUARD),
             str(os.getpid()),
+            ",".join(map(str, cpus)) or ALL_CPUS,
             *argv,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

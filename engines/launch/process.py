@@ -73,7 +73,7 @@ class ProcessServer:
 
     async def start(self, environment: Mapping[str, str]) -> None:
         """Start the process; called once, by the launcher."""
-        await self._guard.start(self._spec.argv, environment)
+        await self._guard.start(self._spec.argv, environment, self._spec.cpus)
 
     @property
     def pids(self) -> tuple[int, ...]:

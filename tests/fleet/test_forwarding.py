@@ -25,16 +25,16 @@ def session(tmp_path: Path) -> Recorder:
     return Recorder.create(tmp_path / "one.trtune", {})
 
 
-def test_a_forwarded_trial_is_whole_in_the_session(session: Recorder) -> None:
+def test_a_forwarded_trial_is_whole_in_the_session(session: Recorder, tmp_path: Path) -> None:
     number = session.start_trial("search", {"max_batch_size": 8})
     # The other host's clock is a minute ahead.
     there = SessionClock(session.clock.origin_utc_ns, session.clock.base_monotonic_ns - MINUTE_NS)
-    remote = ForwardingRecorder(there, number, "node-b")
+    remote = ForwardingRecorder.begin(tmp_path / "there.trtune", number, there)
     here_ns = session.clock.now()
     table = RequestTable.from_rows([row(), row(index=1, first_ns=ABSENT, last_ns=ABSENT, chunk_us=[], chunk_tokens=[])])
 
     assert remote.start_trial("search", {}) == number
-    source = remote.add_source("load", "load", {"workload": "chat"})
+    source = remote.add_source("load", "lane1/load", {"workload": "chat"})
     remote.start_phase(number, "start")
     level = remote.start_level(number, "concurrency", 16)
     remote.start_phase(number, "measure", level)
@@ -54,11 +54,11 @@ def test_a_forwarded_trial_is_whole_in_the_session(session: Recorder) -> None:
         (source_told,) = reader.sources("load")
         assert (trial.state, trial.score, trial.ready_s) == ("complete", 7.0, 2.5)
         assert (told.value, told.state, told.window_ns) == (16, "valid", (0, 5))
-        assert source_told.name == "node-b/load"
+        assert source_told.name == "lane1/load"
         assert [phase.name for phase in reader.phases(number)] == ["start", "measure"]
         assert here_ns <= told.start_ns <= session.clock.now()
         assert_same(reader.requests(told.id), table.shifted(-MINUTE_NS))
-        assert reader.logs()[0].text == "node-b: up"
+        assert reader.logs()[0].text == "up"
     session.close()
 
 

@@ -52,11 +52,7 @@ def system(tmp_path: Path) -> tuple[Path, Path]:
     return pci, nodes
 
 
-def test_gpus_are_told_with_their_place_and_their_users(
-    system: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
+def test_gpus_are_told_with_their_place_and_their_users(system: tuple[Path, Path]) -> None:
     first, second = host_gpus(TwoGpus(), *system)
 
     assert (first.uuid, first.name, first.numa_node, set(first.cpus)) == (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--warm-start", nargs="+", default=[], metavar="FILE", help="older sessions whose results are hints"
     )
+    parser.add_argument(
+        "--continue",
+        dest="go_on",
+        action="store_true",
+        help="go on with the session that --session names if it is there, begin it else: for jobs that are started again",
+    )
+    parser.add_argument(
+        "--side-by-side", type=int, metavar="N", help="fleet.side_by_side: trials at a time, each on GPUs of its own"
+    )
+    parser.add_argument("--cluster", metavar="ADDRESS", help="fleet.cluster: Ray cluster whose nodes run the trials")
+    parser.add_argument("--wait-nodes", type=int, metavar="N", help="fleet.wait_nodes: nodes to wait for at the start")
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="keep the study in PostgreSQL (postgresql://USER@HOST/DATABASE); a password is better given in PGPASSWORD,"
+        " or the whole address in TRTUNE_STORAGE",
+    )
     add_goal_flags(parser)
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="set any field of the plan")
     add_output_flags(parser)
@@ -56,10 +74,17 @@ def run(args: argparse.Namespace) -> int:
     from trtune.cli._common import begin_and_show
     from trtune.errors import UsageError
 
+    _pass_on_storage(args.storage)
     if args.resume:
         if args.plan or args.demo:
             raise UsageError("--resume goes on with the plan in the session: give no other plan")
         return _resume(args)
+    if args.go_on:
+        if not args.session:
+            raise UsageError("--continue needs --session FILE: the session to go on with, or to begin")
+        if Path(args.session).exists():
+            args.resume = args.session
+            return _resume(args)
     if bool(args.plan) == args.demo:
         raise UsageError("give a plan file, or --demo; 'trtune tune --help' has examples")
     return begin_and_show(plan_from(args), args)
@@ -78,6 +103,9 @@ def plan_from(args: argparse.Namespace) -> Any:
         ("search.time_s", args.time),
         ("search.money", args.money),
         ("engine.model", args.model),
+        ("fleet.side_by_side", args.side_by_side),
+        ("fleet.cluster", args.cluster),
+        ("fleet.wait_nodes", args.wait_nodes),
     ):
         if value is not None:
             put(tables, field, value)
@@ -87,6 +115,16 @@ def plan_from(args: argparse.Namespace) -> Any:
     set_fields(tables, args.set)
     plan = make_plan(tables, "demo" if args.demo else str(args.plan))
     return plan if args.starting_points is None else _with_starting_points(plan, args)
+
+
+def _pass_on_storage(address: str | None) -> None:
+    """Give the address to the worker through the environment: its arguments are seen by everybody on the host."""
+    if address is None:
+        return
+    from tuner.fleet.storage import VARIABLE, storage_url
+
+    storage_url(address)
+    os.environ[VARIABLE] = address
 
 
 def _with_starting_points(plan: Any, args: argparse.Namespace) -> Any:

@@ -8,14 +8,16 @@ clocks (`ClockLink`), ids exchanged for those of the session. So a trial looks t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from sessions.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from sessions.clock import SessionClock
-    from sessions.recorder import Recorder
-    from sessions.records import FailureRecord, Metrics, Params
+    from sessions.records import Params
     from sessions.requests import RequestTable
 
 
@@ -36,21 +38,24 @@ class Call:
     gives: int = 0
 
 
-@dataclass(slots=True)
-class ForwardingRecorder:
-    """What a trial records on another host. Holds the part of `sessions.recorder.Recorder` that a trial needs.
+class ForwardingRecorder(Recorder):
+    """Records a trial into a session file of this host's own, and keeps every call to be told to the driver."""
 
-    Attributes:
-        clock: This host's session time.
-        number: Number of the trial in the driver's session.
-        lane: Added to the names of sources, so that those of several hosts stay apart.
-    """
+    _trial: int
+    _calls: list[Call]
 
-    clock: SessionClock
-    number: int
-    lane: str
-    _calls: list[Call] = field(default_factory=list)
-    _given: int = 0
+    @classmethod
+    def begin(cls, path: Path, number: int, clock: SessionClock) -> Self:
+        """Begin in a new file.
+
+        Args:
+            path: Where; a folder that goes away with the trial.
+            number: Number of the trial in the driver's session.
+            clock: Session time of this host; the driver knows its offset.
+        """
+        recorder = cls.create(path, {}, clock=clock)
+        recorder._trial, recorder._calls = number, []
+        return recorder
 
     def take(self) -> list[Call]:
         """The calls since the last time, oldest first."""
@@ -59,85 +64,66 @@ class ForwardingRecorder:
 
     def add_source(self, kind: str, name: str, info: Mapping[str, Any]) -> int:
         """As the recorder's."""
-        return self._make("add_source", kind=kind, name=f"{self.lane}/{name}", info={**info, "lane": self.lane})
+        made = super().add_source(kind, name, info)
+        return self._forward("add_source", made, kind=kind, name=name, info=info)
 
     def add_sample(self, source: int, t_ns: int, values: Sequence[float]) -> None:
         """As the recorder's."""
+        super().add_sample(source, t_ns, values)
         self._forward("add_sample", source=source, t_ns=t_ns, values=tuple(values))
 
     def add_requests(self, level: int, table: RequestTable) -> None:
         """As the recorder's."""
+        super().add_requests(level, table)
         self._forward("add_requests", level=level, table=table)
 
     def log(self, stream: str, level: str, text: str) -> None:
         """As the recorder's."""
-        self._forward("log", stream=stream, level=level, text=f"{self.lane}: {text}")
+        super().log(stream, level, text)
+        self._forward("log", stream=stream, level=level, text=text)
 
     def event(self, kind: str, text: str, *, trial: int | None = None, data: Mapping[str, Any] | None = None) -> None:
         """As the recorder's."""
+        super().event(kind, text, trial=trial, data=data)
         self._forward("event", kind=kind, text=text, trial=trial, data=data)
 
-    def start_trial(self, kind: str, params: Params) -> int:
-        """The driver has begun the trial already: its number."""
-        return self.number
+    def start_trial(self, kind: str, params: Params, number: int | None = None) -> int:
+        """The driver has begun the trial already: it is this one."""
+        return super().start_trial(kind, params, self._trial)
 
-    def update_trial(
-        self,
-        number: int,
-        *,
-        effective: Params | None = None,
-        launch: Mapping[str, Any] | None = None,
-        ready_s: float | None = None,
-    ) -> None:
+    def update_trial(self, number: int, **known: Any) -> None:
         """As the recorder's."""
-        self._forward("update_trial", number=number, effective=effective, launch=launch, ready_s=ready_s)
+        super().update_trial(number, **known)
+        self._forward("update_trial", number=number, **known)
 
-    def end_trial(
-        self,
-        number: int,
-        state: str,
-        *,
-        score: float | None = None,
-        feasible: bool | None = None,
-        result: Metrics | None = None,
-        failure: FailureRecord | None = None,
-    ) -> None:
+    def end_trial(self, number: int, state: str, **known: Any) -> None:
         """As the recorder's."""
-        self._forward(
-            "end_trial", number=number, state=state, score=score, feasible=feasible, result=result, failure=failure
-        )
+        super().end_trial(number, state, **known)
+        self._forward("end_trial", number=number, state=state, **known)
 
     def start_level(self, trial: int, kind: str, value: float) -> int:
         """As the recorder's."""
-        return self._make("start_level", trial=trial, kind=kind, value=value)
+        made = super().start_level(trial, kind, value)
+        return self._forward("start_level", made, trial=trial, kind=kind, value=value)
 
-    def end_level(
-        self,
-        level: int,
-        state: str,
-        *,
-        window_ns: tuple[int, int] | None = None,
-        result: Metrics | None = None,
-        notes: Sequence[str] = (),
-    ) -> None:
+    def end_level(self, level: int, state: str, **known: Any) -> None:
         """As the recorder's."""
-        self._forward("end_level", level=level, state=state, window_ns=window_ns, result=result, notes=tuple(notes))
+        super().end_level(level, state, **known)
+        self._forward("end_level", level=level, state=state, **known)
 
     def start_phase(self, trial: int, name: str, level: int | None = None) -> None:
         """As the recorder's."""
+        super().start_phase(trial, name, level)
         self._forward("start_phase", trial=trial, name=name, level=level)
 
     def end_phase(self, trial: int) -> None:
         """As the recorder's."""
+        super().end_phase(trial)
         self._forward("end_phase", trial=trial)
 
-    def _forward(self, method: str, /, **args: Any) -> None:
-        self._calls.append(Call(self.clock.now(), method, args))
-
-    def _make(self, method: str, /, **args: Any) -> int:
-        self._given += 1
-        self._calls.append(Call(self.clock.now(), method, args, self._given))
-        return self._given
+    def _forward(self, method: str, made: int = 0, /, **args: Any) -> int:
+        self._calls.append(Call(self.clock.now(), method, args, made))
+        return made
 
 
 FORWARDED: Final = frozenset(
@@ -157,13 +143,16 @@ FORWARDED: Final = frozenset(
 )
 """What another host may ask of the session's recorder; nothing else is done for it."""
 
-_IDENTITIES: Final = {
+_IDENTITIES: Final[Mapping[str, str]] = {
     "add_sample": "source",
     "add_requests": "level",
     "end_level": "level",
     "start_phase": "level",
 }
 """The argument of a call that is an identity given by the other host."""
+
+_MADE: Final = {"add_source": "source", "start_level": "level"}
+"""What a call makes there."""
 
 
 @dataclass(slots=True)
@@ -179,7 +168,7 @@ class Merge:
     recorder: Recorder
     offset_ns: int
     number: int
-    _ids: dict[int, int] = field(default_factory=dict)
+    _ids: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def apply(self, calls: Sequence[Call]) -> None:
         """Make the calls, oldest first.
@@ -193,7 +182,7 @@ class Merge:
             with self.recorder.at(call.t_ns + self.offset_ns):
                 made = getattr(self.recorder, call.name)(**self._translated(call))
             if call.gives:
-                self._ids[call.gives] = made
+                self._ids[_MADE[call.name], call.gives] = made
 
     def _translated(self, call: Call) -> dict[str, Any]:
         args = dict(call.args)
@@ -202,7 +191,7 @@ class Merge:
             raise ValueError(f"trial {self.number} on another host spoke about trial {about!r:.20}")
         identity = _IDENTITIES.get(call.name)
         if identity is not None and args[identity] is not None:
-            args[identity] = self._ids[args[identity]]
+            args[identity] = self._ids[identity, args[identity]]
         if "t_ns" in args:
             args["t_ns"] += self.offset_ns
         if "table" in args:

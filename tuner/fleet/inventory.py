@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +33,7 @@ class HostGpu:
         cpus: CPUs of that node; empty where the system does not say.
         used_bytes: Memory in use when it was looked at.
         pids: Processes that compute on it.
+        pretend: Whether it is one of the simulated engine's, which no driver knows.
     """
 
     uuid: str
@@ -43,6 +43,7 @@ class HostGpu:
     cpus: frozenset[int] = frozenset()
     used_bytes: int = 0
     pids: tuple[int, ...] = ()
+    pretend: bool = False
 
     @property
     def busy(self) -> bool:
@@ -52,16 +53,21 @@ class HostGpu:
 
 def pretend_gpus(hardware: Hardware) -> tuple[HostGpu, ...]:
     """The simulated engine's pretend GPUs: identities that no driver knows."""
-    return tuple(HostGpu(f"SIM-{place}", place, hardware.gpu.product_name) for place in range(hardware.gpu_count))
+    return tuple(
+        HostGpu(f"SIM-{place}", place, hardware.gpu.product_name, pretend=True) for place in range(hardware.gpu_count)
+    )
 
 
-def host_gpus(nvml: Any = None, pci: Path = PCI_DEVICES, nodes: Path = NUMA_NODES) -> tuple[HostGpu, ...]:
-    """The GPUs of this host through NVIDIA's driver, those of `CUDA_VISIBLE_DEVICES` when it is set.
+def host_gpus(
+    nvml: Any = None, pci: Path = PCI_DEVICES, nodes: Path = NUMA_NODES, *, wish: str | None = None
+) -> tuple[HostGpu, ...]:
+    """The GPUs of this host through NVIDIA's driver.
 
     Args:
         nvml: The module `pynvml`, initialised; None: the driver of this host.
         pci: Where the system tells on which NUMA node a device hangs.
         nodes: Where the system tells the CPUs of a NUMA node.
+        wish: `CUDA_VISIBLE_DEVICES`: only those GPUs; None: all.
 
     Raises:
         GpuUnavailable: If the driver cannot be asked.
@@ -82,7 +88,7 @@ def host_gpus(nvml: Any = None, pci: Path = PCI_DEVICES, nodes: Path = NUMA_NODE
                 pids=tuple(sorted(process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle))),
             )
         )
-    return visible(found, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return visible(found, wish)
 
 
 def visible(gpus: Iterable[HostGpu], wish: str | None) -> tuple[HostGpu, ...]:

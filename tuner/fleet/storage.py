@@ -9,7 +9,7 @@ import asyncio
 import socket
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -166,6 +166,31 @@ class SharedStorage:
         self._locks.dispose()
         self.optuna.remove_session()
         self.optuna.engine.dispose()
+
+
+@contextmanager
+def signs_of_life(storage: SharedStorage | None, rows: Callable[[], tuple[int, ...]]) -> Iterator[None]:
+    """While it lasts, trials under way are kept alive in the database; an outage is left to whoever needs it next.
+
+    Args:
+        storage: The database; None: the session file, which needs no signs.
+        rows: Identities of the trials under way.
+    """
+    if storage is None:
+        yield
+        return
+    beating = asyncio.ensure_future(_beat(storage, rows))
+    try:
+        yield
+    finally:
+        beating.cancel()
+
+
+async def _beat(storage: SharedStorage, rows: Callable[[], tuple[int, ...]]) -> None:
+    while True:
+        with suppress(StorageGone):
+            await asyncio.to_thread(storage.beat, rows())
+        await asyncio.sleep(HEARTBEAT_S / 2)
 
 
 async def patiently(

@@ -69,26 +69,40 @@ class Queued:
 class StudySearch:
     """A `Search` whose study lives in the session file; made again from the same file, it goes on where it was."""
 
-    def __init__(self, path: Path, build: Callable[[BaseStorage, str], Search], purpose: str = "") -> None:
+    def __init__(
+        self,
+        path: Path,
+        build: Callable[[BaseStorage, str], Search],
+        purpose: str = "",
+        shared: tuple[RDBStorage, str] | None = None,
+    ) -> None:
         """Open the study in the session file, or begin it.
 
         Args:
             path: The session.
             build: Makes the search on a storage, in a study of that name.
             purpose: What the study is for: its ranges and objective. Another purpose has a study of its own.
+            shared: A database that holds the study instead of the session file, and the study's name in it; stays open.
         """
         logging.getLogger("alembic").setLevel(logging.ERROR)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         options = {"connect_args": {"timeout": _TIMEOUT_S}}
-        self._storage = RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs=options)
-        self._search = build(self._storage, _study_name(self._storage, purpose))
+        self._own: RDBStorage | None = None
+        self._storage: RDBStorage
+        if shared is None:
+            self._own = RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs=options)
+            self._storage, name = self._own, STUDY_NAME
+        else:
+            self._storage, name = shared
+        self._search = build(self._storage, _study_name(self._storage, name, purpose))
         self._search.study.set_user_attr(_PURPOSE, purpose)
         self._unfinished: list[Proposal] = []
 
     def close(self) -> None:
         """Let go of the file."""
-        self._storage.remove_session()
-        self._storage.engine.dispose()
+        if self._own is not None:
+            self._own.remove_session()
+            self._own.engine.dispose()
 
     def ask(self) -> Proposal | None:
         """The next configuration to try; what a killed worker left unfinished comes first. None when nothing new is left."""
@@ -98,6 +112,10 @@ class StudySearch:
     def search(self) -> Search:
         """The search itself."""
         return self._search
+
+    def row_of(self, proposal: Proposal) -> int:
+        """Identity of a proposal in the storage: what signs of life are given for."""
+        return int(self._search.study.get_trials(deepcopy=False)[proposal.id]._trial_id)
 
     def link(self, proposal: Proposal, number: int) -> None:
         """Remember which trial of the session runs a proposal."""
@@ -191,13 +209,18 @@ class StudySearch:
         return None if number is None else int(number)
 
 
-def _study_name(storage: BaseStorage, purpose: str) -> str:
+def _study_name(storage: BaseStorage, name: str, purpose: str) -> str:
     """Name of the study with a purpose; a new one when there is none. Studies for earlier ranges and objectives stay."""
-    studies = optuna.get_all_study_summaries(storage=storage)
+    studies = [study for study in optuna.get_all_study_summaries(storage=storage) if _is_of(study.study_name, name)]
     for study in studies:
         if study.user_attrs.get(_PURPOSE, purpose) == purpose:
             return study.study_name
-    return f"{STUDY_NAME}-{len(studies) + 1}" if studies else STUDY_NAME
+    return f"{name}-{len(studies) + 1}" if studies else name
+
+
+def _is_of(study: str, name: str) -> bool:
+    """Whether a study is the one of that name or one of its successors."""
+    return study == name or (study.startswith(f"{name}-") and study[len(name) + 1 :].isdigit())
 
 
 _UNTOLD: Final = Result.failed("it gave no result", infeasible=False)

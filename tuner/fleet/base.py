@@ -1,0 +1,36 @@
+"""Where trials run, as the tuning job sees it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuner.trial import Order, TrialResult
+
+
+class Fleet(Protocol):
+    """Places for trials: on this host, or on the nodes of a cluster."""
+
+    @property
+    def lanes(self) -> int:
+        """Trials side by side at most."""
+        ...
+
+    async def run(self, order: Order, gpus: int, on_number: Callable[[int], None]) -> TrialResult:
+        """Run a trial as soon as there is a place for it.
+
+        Args:
+            order: What is to be run.
+            gpus: GPUs it needs, all on one host.
+            on_number: Told the trial's number in the session; once more when it has to begin again elsewhere.
+
+        Raises:
+            BadPlan: If no host has that many GPUs.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of all places."""
+        ...
