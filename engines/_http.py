@@ -58,10 +58,26 @@ async def get(http: aiohttp.ClientSession, url: str, timeout_s: float = 5.0) -> 
         Unreachable: If nobody answers in time.
         EngineError: If the body is larger than `MAX_BODY_BYTES`.
     """
+    return await _ask(http, "GET", url, None, timeout_s)
+
+
+async def post(http: aiohttp.ClientSession, url: str, body: object | None, timeout_s: float = 5.0) -> Answer:
+    """One POST, with a JSON body unless it is None.
+
+    Raises:
+        Unreachable: If nobody answers in time.
+        EngineError: If the answer is larger than `MAX_BODY_BYTES`.
+    """
+    return await _ask(http, "POST", url, body, timeout_s)
+
+
+async def _ask(
+    http: aiohttp.ClientSession, method: str, url: str, body_sent: object | None, timeout_s: float
+) -> Answer:
     start = time.monotonic()
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     try:
-        async with http.get(url, timeout=timeout, allow_redirects=False) as response:
+        async with http.request(method, url, json=body_sent, timeout=timeout, allow_redirects=False) as response:
             body = bytearray()
             async for chunk in response.content.iter_chunked(65536):
                 body += chunk

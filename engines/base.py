@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
+from engines._profiling import ask_profiler
 from engines.errors import BadConfiguration
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from engines._profiling import Action
     from engines._recipes import Recipe
     from engines.launch.container import Container
     from engines.launch.phases import PhaseRule
@@ -283,6 +285,7 @@ class Engine(ABC):
         max_tokens_field: What the server calls the length limit of a request.
         continuous_usage: Whether `stream_options` takes `continuous_usage_stats`.
         health_path: Path that answers 200 while the server is well.
+        profiling: What its `/start_profile` needs, in words; empty: it has none.
         attach_paths: Paths that tell it better on some servers of the family; of a server that somebody else runs the
             first one that it has is asked.
         ports: Ports a server takes, as distances from the one it is started with.
@@ -301,6 +304,7 @@ class Engine(ABC):
     max_tokens_field: ClassVar[str] = "max_tokens"
     continuous_usage: ClassVar[bool] = False
     health_path: ClassVar[str] = "/health"
+    profiling: ClassVar[str] = ""
     attach_paths: ClassVar[tuple[str, ...]] = ()
     ports: ClassVar[tuple[int, ...]] = (0,)
     startup_phases: ClassVar[tuple[PhaseRule, ...]] = ()
@@ -390,6 +394,26 @@ class Engine(ABC):
     def effective_from_log(self, lines: Sequence[str]) -> dict[str, Value]:
         """Settings in force that only the log tells, by knob name."""
         return {}
+
+    async def profile(
+        self, http: aiohttp.ClientSession, url: str, action: Action, options: Mapping[str, object] | None = None
+    ) -> str:
+        """Start or stop the running server's own profiler; returns what it said, in one line.
+
+        Args:
+            http: Client.
+            url: Base URL of the server.
+            action: `start` or `stop`.
+            options: What the server takes with a start, such as `output_dir` and `num_steps`.
+
+        Raises:
+            BadConfiguration: If this kind of server has none.
+            Unreachable: If nobody answers.
+            EngineError: In one line, if the server refuses.
+        """
+        if not self.profiling:
+            raise BadConfiguration(f"{self.title} cannot be profiled while it runs: it has no /start_profile")
+        return await ask_profiler(http, url, action, options or {}, self.profiling)
 
     def recipes(self, folder: Path) -> tuple[Recipe, ...]:
         """Configurations that the server's makers tuned and published, in a folder or checkout of theirs.

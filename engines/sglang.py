@@ -42,6 +42,7 @@ class Sglang(FlagServer):
 
     name: ClassVar[str] = "sglang"
     title: ClassVar[str] = "SGLang"
+    profiling: ClassVar[str] = "start it with SGLANG_TORCH_PROFILER_DIR set"
     program: ClassVar[str] = "sglang"
     install: ClassVar[str] = "pip install sglang"
     images: ClassVar[str] = "lmsysorg/sglang"

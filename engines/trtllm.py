@@ -86,6 +86,10 @@ class Trtllm(Engine):
     install: ClassVar[str] = "pip install 'trtune[trtllm]'"
     images: ClassVar[str] = "nvcr.io/nvidia/tensorrt-llm/release"
     continuous_usage: ClassVar[bool] = True
+    profiling: ClassVar[str] = (
+        "profiling a running server needs 1.3.0rc15 or newer with the PyTorch backend; start older ones under nsys:"
+        " trtune profile script"
+    )
 
     def knobs(self, version: str = "") -> tuple[Knob, ...]:
         """The knobs whose keys this version line takes; an unknown key stops the server."""

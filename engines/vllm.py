@@ -95,6 +95,7 @@ class Vllm(FlagServer):
 
     name: ClassVar[str] = "vllm"
     title: ClassVar[str] = "vLLM"
+    profiling: ClassVar[str] = "start it with --profiler-config, or VLLM_TORCH_PROFILER_DIR in older versions"
     program: ClassVar[str] = "vllm"
     install: ClassVar[str] = "pip install vllm"
     images: ClassVar[str] = "vllm/vllm-openai"

@@ -30,6 +30,8 @@ _LOAD_COLUMNS = tuple(column.name for column in LOAD_COLUMNS)
 TAIL_REQUESTS = 100
 """Requests that a level needs before a limit on a 99th percentile means anything."""
 
+PROFILED = "the server's profiler ran while it was measured: these times are not the server's own"
+
 _TAILS = ("p95", "p99", "max")
 
 
@@ -164,6 +166,7 @@ async def _run_level(
         recorder.add_sample(bench.source, progress.t_ns, [getattr(progress, name) for name in _LOAD_COLUMNS])
 
     watchdog.level_begins(load.level_timeout_s)
+    bench.upkeep.profiled = bench.upkeep.profiling
     try:
         result = await bench.load.run(
             endpoint_for(bench.plan.engine, bench.engine, server.url, info),
@@ -183,6 +186,8 @@ async def _run_level(
     finally:
         watchdog.level_over()
     result = _with_resources(bench, params, result)
+    if bench.upkeep.profiled:
+        result = replace(result, valid=False, reasons=(PROFILED, *result.reasons))
     broken_off = bench.control.interrupt.is_set()
     recorder.end_level(
         identity,

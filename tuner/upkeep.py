@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engines.base import Failure
-from engines.errors import EngineError, StartFailed
+from engines.errors import BadConfiguration, EngineError, StartFailed
 from engines.gpu import NoGpu, open_gpu_source
 from engines.launch.gpu_memory import GpuMemory
 from engines.launch.phases import CONTAINER, PROCESS, StartupPhases
 from tuner.server import launch_spec, launcher_for, pre_check_spec, runs_here, shown_launch
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from typing import Any
 
     import aiohttp
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from tuner.server import Places
 
 PRE_CHECK_LIMIT_S = 300.0
+PROFILE_OPTIONS = ("output_dir", "num_steps", "start_step", "activities")
+"""What TensorRT-LLM and SGLang take with a start of their profiler."""
+
 _DRY_RUN_UNKNOWN = ("unrecognized arguments", "no such option", "unknown option")
 
 
@@ -61,6 +64,8 @@ class Upkeep:
         memory: The GPUs' memory; None where it is another host's.
         running: The server that is up, or None.
         listener: Takes the server's log lines first; those it uses do not go into the session's log.
+        profiling: Whether the server's profiler runs.
+        profiled: Whether it ran at any time since this was last set to `profiling`.
     """
 
     plan: Plan
@@ -74,6 +79,8 @@ class Upkeep:
     memory: GpuMemory | None = field(init=False)
     running: RunningServer | None = field(init=False, default=None)
     listener: Callable[[str], bool] | None = field(init=False, default=None)
+    profiling: bool = field(init=False, default=False)
+    profiled: bool = field(init=False, default=False)
     _costs: dict[str, str] = field(init=False)
     _kept: Kept | None = field(init=False, default=None)
     _checks: bool = field(init=False)
@@ -120,6 +127,23 @@ class Upkeep:
             return
         self.recorder.start_phase(number, "stop")
         await self._stop(number, server)
+
+    async def profile(self, url: str, args: Mapping[str, Any]) -> str:
+        """Start or stop the server's profiler; returns what the server said. What is measured meanwhile does not count.
+
+        Raises:
+            BadConfiguration: If the action is unknown, or this kind of server has no profiler.
+            Unreachable, EngineError: If the server does not do it.
+        """
+        action = args.get("action")
+        if action not in ("start", "stop"):
+            raise BadConfiguration("profile: the action must be start or stop")
+        options = {name: args[name] for name in PROFILE_OPTIONS if args.get(name) is not None}
+        if action == "start":
+            self.profiled = True
+        told = await self.engine.profile(self.http, url, action, options if action == "start" else {})
+        self.profiling = action == "start" and "num_steps" not in options  # which end by themselves
+        return told
 
     async def close(self) -> None:
         """Stop a server that was kept."""
@@ -235,6 +259,7 @@ class Upkeep:
     async def _stop(self, number: int, server: RunningServer) -> None:
         """Stop it, and wait until its GPU memory is free."""
         self.running = None
+        self.profiling = False
         await server.stop()
         if server.owned and self.memory is not None and (held := await asyncio.to_thread(self.memory.settle)):
             text = f"after trial {number} {held} than before the first start: does another process use it?"

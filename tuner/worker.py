@@ -85,6 +85,7 @@ class Worker:
         self._job: Job | None = None
         self._bench: Bench | None = None
         self._attributed_s = 0.0
+        self._profiling: asyncio.Task[None] | None = None
         self._text = "starting"
 
     async def run(self) -> str:
@@ -142,6 +143,9 @@ class Worker:
     async def _tick(self) -> None:
         while True:
             for command in self._recorder.commands():
+                if command.kind == "profile":
+                    self._profiling = asyncio.create_task(self._profile(command))
+                    continue
                 state, reply = self._obey(command)
                 self._recorder.answer(command, state, reply)
             self._attribute()
@@ -155,6 +159,21 @@ class Worker:
             return
         self._attributed_s = time.monotonic()
         self._gpus.attribute(() if server is None or not server.owned else server.pids)
+
+    async def _profile(self, command: Command) -> None:
+        """Start or stop the server's profiler; it takes up to a minute, and the work goes on meanwhile."""
+        upkeep = None if self._bench is None else self._bench.upkeep
+        url = "" if upkeep is None or upkeep.running is None else upkeep.running.url
+        url = url or self._plan.engine.url
+        if upkeep is None or not url:
+            self._recorder.answer(command, "refused", "no server runs now")
+            return
+        try:
+            told = await upkeep.profile(url, command.args)
+        except EngineError as error:
+            self._recorder.answer(command, "refused", str(error))
+            return
+        self._recorder.answer(command, "done", told)
 
     def _obey(self, command: Command) -> tuple[str, str]:
         """Do what an operator asks; returns `done` or `refused`, and a reply."""

@@ -21,6 +21,7 @@ COMMANDS = {
     "sessions": "list, verify, repair, pack and prune sessions",
     "import": "make a session of what another tool measured",
     "export": "print the best configuration, or the data of a session",
+    "profile": "profile a server, or print how to start it under Nsight Systems",
     "doctor": "say what this host has and what is missing",
     "simulate": "run the simulated inference server",
 }

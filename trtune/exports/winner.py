@@ -60,6 +60,8 @@ class Wishes:
         gpus: GPUs of the server; 0: as many as its parallelism needs.
         url: Where the server will answer (load commands); empty: this host.
         gpus_per_node: GPUs of a host, where the server spans several.
+        iterations: Iterations to record under a profiler; empty: the usual ones.
+        trace: File for a trace of PyTorch's profiler; empty: none.
     """
 
     image: str = ""
@@ -68,6 +70,8 @@ class Wishes:
     gpus: int = 0
     url: str = ""
     gpus_per_node: int = 8
+    iterations: str = ""
+    trace: str = ""
 
 
 @dataclass(frozen=True, slots=True)

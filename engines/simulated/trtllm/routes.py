@@ -19,7 +19,7 @@ from engines.simulated.trtllm.protocol import error_body
 from engines.simulated.trtllm.request_records import perf_record
 from engines.simulated.trtllm.start_log import log
 from engines.simulated.trtllm.statistics import Regime, StatisticsBuffers
-from engines.simulated.trtllm.versions import V1_1, V1_3, V1_3_LATE, ServerVersion
+from engines.simulated.trtllm.versions import V1_1, V1_3, V1_3_LATE, V1_3_STEP_TIMES, ServerVersion
 
 if TYPE_CHECKING:
     from engines.simulated.exposition import Labels
@@ -81,6 +81,7 @@ class TrtllmServer(Face):
         )
         self._clock_offset_s = time.monotonic()
         self._sequence = 0
+        self._profiling = False
         self._last_kv = simulation.kv
         self._last_duration_ms = 0.0
         self._last_gpu_ms = 0.0
@@ -173,6 +174,9 @@ class TrtllmServer(Face):
             add("GET", "/prometheus/metrics/", self._prometheus)
         if V1_1 <= version < V1_3_LATE:
             add("GET", "/perf_metrics", self._perf_metrics)
+        if version >= V1_3_STEP_TIMES:
+            add("POST", "/start_profile", self._start_profile)
+            add("POST", "/stop_profile", self._stop_profile)
         if version >= V1_3:
             add("GET", "/server_info", self._server_info)
             add("GET", "/energy_metrics", self._energy_metrics)
@@ -212,6 +216,17 @@ class TrtllmServer(Face):
 
     async def _kv_cache_events(self, _: web.Request) -> web.Response:
         return json_response([])
+
+    async def _start_profile(self, _: web.Request) -> web.Response:
+        """Nothing is recorded; only one window can be open."""
+        if self._profiling:
+            return web.json_response({"error": "A profiling window is already active"}, status=409)
+        self._profiling = True
+        return json_response({"message": "Profiling started"})
+
+    async def _stop_profile(self, _: web.Request) -> web.Response:
+        self._profiling = False
+        return json_response({"message": "Profiling stopped"})
 
     async def _server_info(self, _: web.Request) -> web.Response:
         simulation = self._engine.simulation
