@@ -15,6 +15,7 @@ from tuner.load.plan import PlannedRequest
 
 MS = 1_000_000
 SENT_NS = 1_000 * MS
+OFFSET_NS = 1_700_000_000_000 * MS
 CLOCK = SessionClock(0, 0)
 Read = tuple[int, int, int, bytes]
 """Kernel time, time of reading, time at which nothing had come yet, bytes."""
@@ -43,8 +44,10 @@ def collect(*reads: Read, code: int = frames.ENDED_WHOLE, text: bytes = b"", res
         collector.take(frames.BEGIN, 0, frames.BEGIN_FIELDS.pack(SENT_NS, SENT_NS, 0, resent))
     collector.take(frames.HEAD, 0, frames.HEAD_FIELDS.pack(200, frames.FRAMING_CLOSE) + b"text/event-stream")
     for kernel_ns, user_ns, empty_ns, data in reads:
-        times = array("q", [kernel_ns, user_ns, empty_ns]).tobytes()
-        collector.take(frames.READS, 0, frames.READS_COUNT.pack(1) + times + array("i", [len(data)]).tobytes() + data)
+        stamp = divmod(kernel_ns + OFFSET_NS, 1000 * MS) if kernel_ns >= 0 else (0, 0)
+        times = array("q", [*stamp, user_ns, empty_ns]).tobytes()
+        sizes = array("i", [len(data)]).tobytes()
+        collector.take(frames.READS, 0, frames.READS_HEAD.pack(1, OFFSET_NS) + times + sizes + data)
     finished = collector.take(frames.END, 0, frames.END_FIELDS.pack(SENT_NS + 900 * MS, code) + text)
     assert isinstance(finished, Finished)
     return collector.drain_rows()

@@ -78,6 +78,20 @@ class StreamedAnswer:
         )
         return 0
 
+    def take_like(self, total: int) -> int:
+        """Read an event that differs from one read before only in its text and, if it counts them, in the tokens so far.
+
+        Args:
+            total: `completion_tokens` of its usage, or -1 if events of its kind carry none.
+        """
+        if total < 0:
+            self.counted = False
+            return 1
+        self.completion_tokens = total
+        tokens = max(total - self._last_total, 0) if self.counted else 1
+        self._last_total = max(total, self._last_total)
+        return tokens
+
     def _read_broken(self, data: bytes) -> int:
         """An event with broken characters, or no JSON at all."""
         message = _load(data)

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from tuner.load.spec import Arrivals
 
+_SAME_MOMENT_S = 1e-6
+"""A trace that is shorter has no course to be stretched."""
+
 _BLOCK = 1024
 _SALT = 0xA881
 
@@ -39,7 +42,7 @@ def trace_times_s(timestamps_s: Sequence[float], rate: float) -> Iterator[float]
     first = timestamps_s[0]
     count = len(timestamps_s)
     span_s = timestamps_s[-1] - first
-    stretch = (count - 1) / rate / span_s if span_s > 0 else 0.0
+    stretch = (count - 1) / rate / span_s if span_s > _SAME_MOMENT_S else 0.0
     round_s = count / rate
     number = 0
     while True:

@@ -6,14 +6,18 @@ Runs away from the generator process, so that JSON costs no token its exact time
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from math import nan
+from operator import sub
 from typing import TYPE_CHECKING, Any
 
-from sessions.clock import NS_PER_MS
+from sessions.clock import NS_PER_MS, NS_PER_S
 from sessions.requests import ABSENT, ClockKind, RequestStatus, RequestTable
 from tuner.load.answers import StreamedAnswer, error_text, one_line
 from tuner.load.hotpath import frames
+from tuner.load.likeness import Likeness, Tails, chunk_end
 from tuner.load.live import LiveWindow
 from tuner.load.sse import Dechunker, EventSplitter
 
@@ -23,9 +27,6 @@ if TYPE_CHECKING:
     from sessions.clock import SessionClock
     from tuner.load.plan import PlannedRequest
     from tuner.load.sse import Event
-
-TOGETHER_NS = 500_000
-"""Events of one read that arrived within this time count as one chunk; beyond it nobody knows how they were spaced."""
 
 _MAX_ERROR_BODY_BYTES = 64 * 1024
 _MAX_INT32 = (1 << 31) - 1
@@ -62,12 +63,36 @@ class Finished:
     osl_tokens: int
 
 
+class _Reads:
+    """A READS frame taken apart; `bounds` is where in the body each read ended."""
+
+    __slots__ = ("body", "bounds", "empty_ns", "kernel_ns", "sizes", "user_ns")
+
+    def __init__(self, payload: bytes) -> None:
+        count, offset_ns = frames.READS_HEAD.unpack_from(payload)
+        numbers = array("q")
+        at = frames.READS_HEAD.size
+        numbers.frombytes(payload[at : at + 32 * count])
+        at += 32 * count
+        stamps = numbers[: 2 * count]
+        self.kernel_ns = [
+            seconds * NS_PER_S + rest_ns - offset_ns for seconds, rest_ns in zip(stamps[::2], stamps[1::2], strict=True)
+        ]
+        self.user_ns = numbers[2 * count : 3 * count]
+        self.empty_ns = numbers[3 * count :]
+        self.sizes = array("i")
+        self.sizes.frombytes(payload[at : at + 4 * count])
+        self.bounds = list(accumulate(self.sizes))
+        self.body = payload[at + 4 * count :]
+
+
 class _Pending:
     """A request under way, with what has come of its answer."""
 
     __slots__ = (
         "answer", "begun", "body", "chunk_ns", "chunk_tokens", "content_type", "dechunker", "doubtful", "http_status",
-        "lag_first_us", "lag_max_us", "planned", "read_ns", "reused", "scheduled_ns", "sent_ns", "splitter", "user_clock",
+        "keep_text", "lag_first_us", "lag_max_us", "left_some", "likeness", "planned", "read_ns", "reused", "scheduled_ns",
+        "sent_ns", "since_ns", "splitter", "user_clock",
     )  # fmt: skip
 
     def __init__(self, planned: PlannedRequest, *, keep_text: bool) -> None:
@@ -79,6 +104,7 @@ class _Pending:
         self.content_type = b""
         self.splitter: EventSplitter | None = None
         self.dechunker: Dechunker | None = None
+        self.keep_text = keep_text
         self.answer = StreamedAnswer(keep_text=keep_text)
         self.body = b""
         self.chunk_ns: list[int] = []
@@ -87,6 +113,32 @@ class _Pending:
         self.lag_first_us = ABSENT
         self.lag_max_us = ABSENT
         self.user_clock = False
+        self.since_ns = 0
+        self.left_some = False
+        self.likeness: Likeness | None = None
+
+    def next_since_ns(self, empty_ns: int) -> int:
+        """The latest time at which nothing of the next read had arrived; what the read before left may be as old as that."""
+        return self.since_ns if self.left_some else max(empty_ns, self.read_ns)
+
+    def note_read(self, since_ns: int, user_ns: int, size: int) -> None:
+        """A read is dealt with."""
+        self.since_ns, self.read_ns, self.left_some = since_ns, user_ns, size >= frames.FULL_READ_BYTES
+
+    def place_each(self, reads: _Reads, tokens: list[int]) -> bool:
+        """Give the one event of each read its time, where that is simple: returns whether it was."""
+        kernel_ns, user_ns = reads.kernel_ns, reads.user_ns
+        if not self.chunk_ns or kernel_ns[0] < self.sent_ns:
+            return False
+        lags_ns = list(map(sub, user_ns, kernel_ns))
+        if min(lags_ns) < 0 or max(tokens) > _MAX_CHUNK_TOKENS:
+            return False
+        self.lag_max_us = max(self.lag_max_us, min(max(lags_ns) // 1000, _MAX_INT32))
+        self.chunk_ns += kernel_ns
+        self.chunk_tokens += tokens
+        before_ns = user_ns[-2] if len(user_ns) > 1 else self.read_ns
+        self.note_read(max(reads.empty_ns[-1], before_ns), user_ns[-1], reads.sizes[-1])
+        return True
 
 
 class Collector:
@@ -115,6 +167,7 @@ class Collector:
         self._pending: dict[int, _Pending] = {}
         self._rows: list[dict[str, Any]] = []
         self._errors: dict[str, int] = {}
+        self._tails = Tails()
         self._handlers: dict[int, Callable[[_Pending, bytes], Finished | None]] = {
             frames.BEGIN: self._on_begin,
             frames.HEAD: self._on_head,
@@ -158,43 +211,70 @@ class Collector:
         pending.content_type = payload[frames.HEAD_FIELDS.size :]
         if pending.http_status == 200 and b"json" not in pending.content_type:
             pending.splitter = EventSplitter(framing)
+            if not pending.keep_text:
+                pending.likeness = Likeness(self._tails)
         elif framing == frames.FRAMING_CHUNKED:
             pending.dechunker = Dechunker()
 
     def _on_reads(self, pending: _Pending, payload: bytes) -> None:
-        (count,) = frames.READS_COUNT.unpack_from(payload)
-        times = array("q")
-        sizes = array("i")
-        at = frames.READS_COUNT.size
-        times.frombytes(payload[at : at + 24 * count])
-        at += 24 * count
-        sizes.frombytes(payload[at : at + 4 * count])
-        at += 4 * count
-        first_new = len(pending.chunk_ns)
+        reads = _Reads(payload)
+        body = reads.body
         splitter = pending.splitter
         if splitter is None:
-            plain = payload[at:] if pending.dechunker is None else pending.dechunker.feed(payload[at:])
+            plain = body if pending.dechunker is None else pending.dechunker.feed(body)
             pending.body = (pending.body + plain)[:_MAX_ERROR_BODY_BYTES]
             return
-        for place, size in enumerate(sizes):
-            events = splitter.feed(payload[at : at + size])
-            at += size
-            if events:
-                self._place(pending, events, times[3 * place], times[3 * place + 1], times[3 * place + 2])
-            pending.read_ns = times[3 * place + 1]
+        first_new = len(pending.chunk_ns)
+        tokens, ends = self._read_events(pending, splitter, body, reads.bounds)
+        if not (ends == reads.bounds and pending.place_each(reads, tokens)):
+            self._place_all(pending, reads, tokens, ends)
         self._note_live(pending, first_new)
 
-    def _place(self, pending: _Pending, events: list[Event], kernel_ns: int, user_ns: int, empty_ns: int) -> None:
-        """Give the events of one read their time."""
-        take = pending.answer.take
-        if len(events) == 1:
-            tokens = take(events[0])
-            counts = [tokens] if tokens else []
-        else:
-            counts = [tokens for event in events if (tokens := take(event))]
-        if not counts:
-            return
-        if kernel_ns < 0:
+    def _read_events(
+        self, pending: _Pending, splitter: EventSplitter, body: bytes, bounds: list[int]
+    ) -> tuple[list[int], list[int]]:
+        """Tokens of every event that brought some, and where in the body it ended (or the piece in which it did)."""
+        likeness, answer = pending.likeness, pending.answer
+        tokens: list[int] = []
+        ends: list[int] = []
+        at, last = 0, len(body)
+        while at < last:
+            stop = bounds[bisect_right(bounds, at)]
+            if likeness is not None and splitter.at_chunk:
+                at = likeness.take(answer, body, at, tokens, ends)
+                if at == last:
+                    break
+                stop = bounds[bisect_right(bounds, at)]
+                if likeness.wants_lesson:
+                    # One chunk: what it teaches may be true of the next.
+                    stop = min(stop, chunk_end(body, at))
+            for event in splitter.feed(body[at:stop]):
+                count = answer.take(event)
+                if count:
+                    # The first one is often the only one, or of its own kind.
+                    more = not answer.finish_reason and (pending.chunk_ns or tokens)
+                    if likeness is not None and likeness.wants_lesson and more:
+                        likeness.learn(event)
+                    tokens.append(count)
+                    ends.append(stop)
+            at = stop
+        return tokens, ends
+
+    def _place_all(self, pending: _Pending, reads: _Reads, tokens: list[int], ends: list[int]) -> None:
+        """Give the tokens of a frame their times, read by read."""
+        at = 0
+        for place, (kernel_ns, user_ns) in enumerate(zip(reads.kernel_ns, reads.user_ns, strict=True)):
+            since_ns = pending.next_since_ns(reads.empty_ns[place])
+            stop = bisect_right(ends, reads.bounds[place], at)
+            if stop > at:
+                self._place(pending, tokens[at:stop], kernel_ns, user_ns, since_ns)
+            at = stop
+            pending.note_read(since_ns, user_ns, reads.sizes[place])
+
+    def _place(self, pending: _Pending, counts: list[int], kernel_ns: int, user_ns: int, since_ns: int) -> None:
+        """Give the tokens of one read, event by event, their time."""
+        if not pending.sent_ns <= kernel_ns <= user_ns:
+            # Over TLS and elsewhere there is none; after the wall clock was set it cannot be true.
             pending.user_clock = True
             kernel_ns = user_ns
         else:
@@ -204,7 +284,7 @@ class Collector:
             if not pending.chunk_ns:
                 pending.lag_first_us = min(lag_us, _MAX_INT32)
         if len(counts) > 1:
-            if kernel_ns - max(empty_ns, pending.read_ns) <= TOGETHER_NS:
+            if kernel_ns - since_ns <= frames.TOGETHER_NS:
                 counts = [sum(counts)]
             else:
                 pending.doubtful += len(counts) - (not pending.chunk_ns)
@@ -219,19 +299,15 @@ class Collector:
         if not chunk_ns:
             return
         live.note_chunks(chunk_ns, chunk_tokens)
-        previous_ns = pending.chunk_ns[first_new - 1] if first_new else chunk_ns.pop(0)
-        gaps: list[float] = []
-        for arrived_ns, tokens in zip(chunk_ns, chunk_tokens if first_new else chunk_tokens[1:], strict=True):
-            if tokens == 1:
-                gaps.append((arrived_ns - previous_ns) / NS_PER_MS)
-            elif tokens:
-                gaps.extend([(arrived_ns - previous_ns) / NS_PER_MS / tokens] * tokens)
-            previous_ns = arrived_ns
-        if gaps:
-            live.note_gaps(previous_ns, tuple(gaps))
         if not first_new:
-            first_ns = pending.chunk_ns[0]
-            live.note_first(first_ns, (first_ns - pending.scheduled_ns) / NS_PER_MS, pending.lag_first_us / 1000)
+            live.note_first(chunk_ns[0], (chunk_ns[0] - pending.scheduled_ns) / NS_PER_MS, pending.lag_first_us / 1000)
+        arrivals_ns = pending.chunk_ns[max(first_new - 1, 0) :]
+        gaps_ms = [(end_ns - start_ns) / NS_PER_MS for start_ns, end_ns in pairwise(arrivals_ns)]
+        if gaps_ms and max(chunk_tokens) > 1:
+            spread = zip(gaps_ms, chunk_tokens[-len(gaps_ms) :], strict=True)
+            gaps_ms = [gap_ms / tokens for gap_ms, tokens in spread for _ in range(tokens)]
+        if gaps_ms:
+            live.note_gaps(chunk_ns[-1], gaps_ms)
 
     def _on_end(self, pending: _Pending, payload: bytes) -> Finished:
         end_ns, code = frames.END_FIELDS.unpack_from(payload)
@@ -241,8 +317,10 @@ class Collector:
             first_new = len(pending.chunk_ns)
             last = pending.splitter.close()
             if last and not (code == frames.ENDED_CUT and not _is_whole(last[0])):
-                self._place(pending, last, ABSENT, pending.read_ns, pending.read_ns)
-                self._note_live(pending, first_new)
+                tokens = pending.answer.take(last[0])
+                if tokens:
+                    self._place(pending, [tokens], ABSENT, pending.read_ns, pending.read_ns)
+                    self._note_live(pending, first_new)
         status, error = self._judge(pending, code, text)
         osl_tokens = self._settle_tokens(pending)
         self._add_row(pending, status, error, end_ns, osl_tokens)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import chain
 from math import nan
 from typing import Literal
 
@@ -74,7 +75,7 @@ LOAD_COLUMNS = tuple(
 )
 """The numeric columns of LoadProgress, in order."""
 
-_Series = deque[tuple[int, tuple[float, ...]]]
+_Series = deque[tuple[int, Sequence[float]]]
 
 
 class LiveWindow:
@@ -82,7 +83,6 @@ class LiveWindow:
 
     Attributes:
         done_total: See LoadProgress; so are the other totals.
-        bucket_tokens: Output tokens that arrived, by bucket of BUCKET_NS on the monotonic clock.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,9 @@ class LiveWindow:
         self.failed_total = 0
         self.output_tokens_total = 0
         self.input_tokens_total = 0
-        self.bucket_tokens: dict[int, int] = {}
+        self._bucket_tokens: dict[int, int] = {}
+        self._arrived_ns: list[int] = []
+        self._arrived_tokens: list[int] = []
         self._ttft: _Series = deque()
         self._gaps: _Series = deque()
         self._tpot: _Series = deque()
@@ -99,11 +101,22 @@ class LiveWindow:
 
     def note_chunks(self, arrived_ns: list[int], tokens: list[int]) -> None:
         """Chunks of one stream have arrived, with so many tokens each."""
-        buckets = self.bucket_tokens
-        for moment_ns, count in zip(arrived_ns, tokens, strict=True):
-            bucket = moment_ns // BUCKET_NS
-            buckets[bucket] = buckets.get(bucket, 0) + count
+        self._arrived_ns += arrived_ns
+        self._arrived_tokens += tokens
         self.output_tokens_total += sum(tokens)
+
+    @property
+    def bucket_tokens(self) -> dict[int, int]:
+        """Output tokens that arrived, by bucket of BUCKET_NS on the monotonic clock."""
+        buckets = self._bucket_tokens
+        if self._arrived_ns:
+            places = np.array(self._arrived_ns, dtype=np.int64) // BUCKET_NS
+            first = int(places.min())
+            counts = np.bincount(places - first, weights=self._arrived_tokens)
+            for place in np.flatnonzero(counts).tolist():
+                buckets[first + place] = buckets.get(first + place, 0) + int(counts[place])
+            self._arrived_ns, self._arrived_tokens = [], []
+        return buckets
 
     def note_first(self, arrived_ns: int, ttft_ms: float, lag_ms: float) -> None:
         """A request's first token has arrived."""
@@ -111,9 +124,9 @@ class LiveWindow:
         if lag_ms >= 0:
             self._lag.append((arrived_ns, (lag_ms,)))
 
-    def note_gaps(self, arrived_ns: int, gaps_ms: tuple[float, ...]) -> None:
+    def note_gaps(self, arrived_ns: int, gaps_ms: list[float]) -> None:
         """Gaps between tokens, the last of which arrived at the given time."""
-        self._gaps.append((arrived_ns, gaps_ms))
+        self._gaps.append((arrived_ns, array("d", gaps_ms)))
 
     def note_end(
         self, end_ns: int, *, good: bool, failed: bool, isl_tokens: int, tpot_ms: float, e2e_ms: float
@@ -142,13 +155,12 @@ class LiveWindow:
         ):
             while series and series[0][0] < begin_ns:
                 series.popleft()
-            values = np.fromiter(chain.from_iterable(entry[1] for entry in series), dtype=np.float64)
+            values = np.concatenate([entry[1] for entry in series]) if series else np.empty(0)
             found = np.percentile(values, ranks) if values.size else [nan] * len(ranks)
             figures.update({f"{name}_p{rank}_ms": float(value) for rank, value in zip(ranks, found, strict=True)})
         if span_s > 0:
-            tokens = sum(
-                self.bucket_tokens.get(bucket, 0) for bucket in range(begin_ns // BUCKET_NS, end_ns // BUCKET_NS)
-            )
+            buckets = self.bucket_tokens
+            tokens = sum(buckets.get(bucket, 0) for bucket in range(begin_ns // BUCKET_NS, end_ns // BUCKET_NS))
             figures["output_tps"] = tokens / span_s
             figures["request_rps"] = sum(begin_ns <= ended_ns < end_ns for ended_ns, _ in self._e2e) / span_s
         return figures

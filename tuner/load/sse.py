@@ -96,9 +96,10 @@ class EventSplitter:
 
     Attributes:
         fault: What is wrong with the stream, or ""; events before the fault have been given out.
+        at_chunk: Whether the next byte is the first of a chunk, and of an event.
     """
 
-    __slots__ = ("_between_events", "_chunked", "_rest", "_started", "_wire_cr", "fault")
+    __slots__ = ("_chunked", "_rest", "_started", "_wire_cr", "at_chunk", "fault")
 
     def __init__(self, framing: int) -> None:
         self.fault = ""
@@ -106,7 +107,7 @@ class EventSplitter:
         self._rest = b""
         self._wire_cr = False
         self._started = False
-        self._between_events = False
+        self.at_chunk = self._chunked is not None
 
     @property
     def partial(self) -> bool:
@@ -115,14 +116,9 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> list[Event]:
         """Events completed by `data`, in order."""
-        if self._between_events and self._chunked is not None:
-            event = _only_event(data)
-            if event is not None:
-                return [event]
         events = self._cut(data)
-        self._between_events = not (self._rest or self._wire_cr or self.fault) and self._started
-        if self._between_events and self._chunked is not None:
-            self._between_events = self._chunked.between_chunks
+        self.at_chunk = self._chunked is not None and self._chunked.between_chunks
+        self.at_chunk = self.at_chunk and not (self._rest or self._wire_cr or self.fault)
         return events
 
     def _cut(self, data: bytes) -> list[Event]:
@@ -165,20 +161,6 @@ class EventSplitter:
         if data.endswith(b"\r"):
             self._wire_cr = True
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-
-
-def _only_event(data: bytes) -> Event | None:
-    """The event of a read that holds exactly one chunk with exactly one plain event, as nearly all of a paced stream do."""
-    start = data.find(b"\r\n") + 2
-    if (
-        not data.endswith(b"\n\n\r\n")
-        or not data.startswith(b"data: ", start)
-        or data.find(b"\n", start) != len(data) - 4
-        or data.find(b"\r", start) != len(data) - 2
-        or chunk_size(data[: start - 2]) != len(data) - start - 2
-    ):
-        return None
-    return ("", data[start + 6 : -4])
 
 
 def _parse_block(block: bytes) -> Event | None:

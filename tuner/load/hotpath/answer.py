@@ -26,11 +26,13 @@ class Answer:
         keep_alive: Whether the connection may serve another request.
         finished: Whether the body is whole.
         body_bytes: Bytes of body so far, framing included.
+        between_chunks: Whether the latest piece of a chunked body ended with a chunk, and not the last one.
+        chunks: Chunks that began in the latest piece of a chunked body.
     """
 
     __slots__ = (
-        "_head", "_left", "_line", "_max_head_bytes", "_trailer", "body_bytes", "content_type", "finished", "framing",
-        "keep_alive", "status",
+        "_head", "_left", "_line", "_max_head_bytes", "_trailer", "between_chunks", "body_bytes", "chunks", "content_type",
+        "finished", "framing", "keep_alive", "status",
     )  # fmt: skip
 
     def __init__(self, max_head_bytes: int) -> None:
@@ -40,6 +42,8 @@ class Answer:
         self.keep_alive = False
         self.finished = False
         self.body_bytes = 0
+        self.chunks = 0
+        self.between_chunks = False
         self._head = b""
         self._line = b""
         self._left = 0
@@ -139,6 +143,8 @@ class Answer:
     def _follow_chunks(self, data: bytes) -> None:
         """Step from chunk header to chunk header; `_left` is what is left of the chunk at hand with its line end."""
         at, end = self._left, len(data)
+        self.between_chunks = False
+        self.chunks = 0
         while at < end:
             stop = data.find(b"\n", at)
             if stop < 0:
@@ -166,8 +172,10 @@ class Answer:
                 self._trailer = True
                 at = stop + 1
                 continue
+            self.chunks += 1
             at = stop + 3 + size
         self._left = at - end
+        self.between_chunks = not (self._left or self._line or self._trailer)
 
 
 def chunk_size(line: bytes) -> int:

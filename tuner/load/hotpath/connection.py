@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 from errno import EINPROGRESS
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tuner.load.hotpath.stamps import ANCILLARY_BYTES, ClockOffset, enable_kernel_time
+from tuner.load.hotpath.frames import NO_STAMP, STAMP_BYTES
+from tuner.load.hotpath.stamps import ANCILLARY_BYTES, enable_kernel_time
 
 if TYPE_CHECKING:
     import ssl
@@ -15,12 +16,18 @@ if TYPE_CHECKING:
     from tuner.load.hotpath.exchange import Exchange, Item
     from tuner.load.hotpath.settings import Settings
 
+SMALL_READ_BYTES = 4 * 1024
 READ_BYTES = 64 * 1024
+"""Bytes asked for at a time: few, which costs less and is enough for a token at a time, and many where it was not."""
 
 CONNECTING, HANDSHAKE, IDLE, SENDING, READING = range(5)
 
 IN, OUT = 1, 4
 """EPOLLIN and EPOLLOUT, which are POLLIN and POLLOUT as well."""
+
+Ancillary = list[tuple[int, int, bytes]]
+Received = tuple[bytes, Ancillary, int, Any]
+"""What `recvmsg` returns."""
 
 _DONTWAIT = getattr(socket, "MSG_DONTWAIT", 0)
 
@@ -39,17 +46,20 @@ class Connection:
         waiting: Request to send as soon as it stands.
         exchange: Request under way.
         kernel_time: Whether reads carry the kernel's receive time.
+        read_bytes: How much the next read asks for: more once SMALL_READ_BYTES were not enough.
+        sock: The socket itself, for the quick lane.
     """
 
     __slots__ = (
         "_out",
-        "_sock",
         "_tls",
         "exchange",
         "fd",
         "kernel_time",
         "opened_ns",
+        "read_bytes",
         "served",
+        "sock",
         "state",
         "waiting",
         "wants",
@@ -59,9 +69,10 @@ class Connection:
         sock = socket.socket(settings.family, socket.SOCK_STREAM)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._sock: socket.socket = sock
+        self.sock: socket.socket = sock
         self._tls: ssl.SSLSocket | None = None
         self._out = memoryview(b"")
+        self.read_bytes = SMALL_READ_BYTES
         self.kernel_time = not settings.tls and enable_kernel_time(sock)
         self.state = CONNECTING
         self.served = 0
@@ -82,14 +93,14 @@ class Connection:
             OSError: If connecting or the TLS handshake failed.
         """
         if self.state == CONNECTING:
-            code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
                 raise OSError(code, _error_text(code))
             if context is None:
                 self.state, self.wants = IDLE, IN
                 return True
-            self._tls = context.wrap_socket(self._sock, server_hostname=server_name, do_handshake_on_connect=False)
-            self._sock = self._tls
+            self._tls = context.wrap_socket(self.sock, server_hostname=server_name, do_handshake_on_connect=False)
+            self.sock = self._tls
             self.state = HANDSHAKE
         return self._shake_hands()
 
@@ -114,7 +125,7 @@ class Connection:
         if self._tls is not None:
             return True
         try:
-            self._sock.recv(1, socket.MSG_PEEK | _DONTWAIT)
+            self.sock.recv(1, socket.MSG_PEEK | _DONTWAIT)
         except BlockingIOError:
             return True
         except OSError:
@@ -137,7 +148,7 @@ class Connection:
             ConnectionLost: If the connection is broken.
         """
         try:
-            written = self._sock.send(self._out)
+            written = self.sock.send(self._out)
         except BlockingIOError:
             written = 0
         except OSError as error:
@@ -147,30 +158,44 @@ class Connection:
         self._out = self._out[written:]
         self.state, self.wants = (SENDING, IN | OUT) if len(self._out) else (READING, IN)
 
-    def receive(self, clock: ClockOffset, floor_ns: int) -> tuple[bytes, int, int]:
-        """Read once: bytes (empty when there are none yet), the kernel's time or -1, and the time of reading.
+    def receive(self) -> tuple[bytes, bytes, int]:
+        """Read once: bytes (empty when there are none yet), the kernel's stamp, and the time of reading.
 
         Raises:
             ConnectionLost: If the server has closed the connection (empty text) or it broke.
         """
+        stamp = NO_STAMP
         try:
             if self.kernel_time:
-                data, ancillary, _, _ = self._sock.recvmsg(READ_BYTES, ANCILLARY_BYTES)
-                now_ns = monotonic_ns()
-                kernel_ns = clock.to_monotonic(ancillary, floor_ns, now_ns) if ancillary else -1
+                data, ancillary, _, _ = self.sock.recvmsg(self.read_bytes, ANCILLARY_BYTES)
+                data, stamp = self.complete(data, ancillary)
             else:
-                data = self._sock.recv(READ_BYTES)
-                now_ns = monotonic_ns()
-                kernel_ns = -1
+                data = self.sock.recv(READ_BYTES)
         except BlockingIOError:
-            return b"", -1, monotonic_ns()
+            return b"", NO_STAMP, monotonic_ns()
         except OSError as error:
             if _tls_wants_more(error):
-                return b"", -1, monotonic_ns()
+                return b"", NO_STAMP, monotonic_ns()
             raise ConnectionLost(_error_text(error.errno)) from None
         if not data:
             raise ConnectionLost("")
-        return data, kernel_ns, now_ns
+        return data, stamp, monotonic_ns()
+
+    def complete(self, data: bytes, ancillary: Ancillary) -> tuple[bytes, bytes]:
+        """A small read with what more there was, so that the socket is known to be empty then; and the kernel's stamp of it."""
+        if len(data) < SMALL_READ_BYTES:
+            self.read_bytes = SMALL_READ_BYTES
+        elif self.read_bytes == SMALL_READ_BYTES:
+            self.read_bytes = READ_BYTES
+            try:
+                rest, newer, _, _ = self.sock.recvmsg(READ_BYTES, ANCILLARY_BYTES)
+            except BlockingIOError:
+                rest, newer = b"", []
+            data += rest
+            ancillary = newer or ancillary
+        if ancillary and len(ancillary[0][2]) == STAMP_BYTES:
+            return data, ancillary[0][2]
+        return data, NO_STAMP
 
     def pending(self) -> bool:
         """Whether TLS holds decrypted bytes that polling does not show."""
@@ -178,7 +203,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the socket."""
-        self._sock.close()
+        self.sock.close()
 
 
 def make_tls_context(settings: Settings) -> ssl.SSLContext | None:

@@ -28,8 +28,19 @@ BEGIN_FIELDS = Struct("=qqBB")
 HEAD_FIELDS = Struct("=hB")
 """Of HEAD, before the content type: HTTP status, framing."""
 
-READS_COUNT = Struct("=I")
-"""Of READS: number of reads n, before 3n times (int64: kernel or -1, user, known empty at) and n sizes (int32), then the bytes."""
+READS_HEAD = Struct("=Iq")
+"""Of READS: number of reads n, distance of the clocks (`stamps.ClockOffset`); then n kernel stamps (two int64 each: seconds and
+nanoseconds of CLOCK_REALTIME, zeros for none), n times of reading (int64), n times at which the poller last found nothing to read
+(int64), n sizes (int32), and the bytes."""
+
+STAMP_BYTES = 16
+NO_STAMP = bytes(STAMP_BYTES)
+
+FULL_READ_BYTES = 60 * 1024
+"""A read of so many bytes or more may have left some in the socket."""
+
+TOGETHER_NS = 500_000
+"""Events of one read that arrived within this time count as one chunk; beyond it nobody knows how they were spaced."""
 
 END_FIELDS = Struct("=qB")
 """Of END, before a text: time, one of the ENDED_* codes."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tuner.load.hotpath.frames import HEADER, READS, READS_COUNT, FrameBuffer
+from tuner.load.hotpath.frames import HEADER, READS, READS_HEAD, FrameBuffer
 
 if TYPE_CHECKING:
     import socket
@@ -24,9 +24,10 @@ class Link:
     Attributes:
         queued_bytes: Bytes waiting to be written.
         flushed_ns: When bytes were last handed to the kernel.
+        urgent: Whether the owner has to answer what is queued before the load can go on.
     """
 
-    __slots__ = ("_frames", "_queue", "_sock", "flushed_ns", "queued_bytes")
+    __slots__ = ("_frames", "_queue", "_sock", "flushed_ns", "queued_bytes", "urgent")
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
@@ -35,6 +36,7 @@ class Link:
         self._queue = bytearray()
         self.queued_bytes = 0
         self.flushed_ns = 0
+        self.urgent = False
 
     def fileno(self) -> int:
         """For polling."""
@@ -64,15 +66,18 @@ class Link:
             queue += part
         self.queued_bytes = len(queue)
 
-    def send_reads(self, request: int, times: list[int], parts: list[bytes]) -> None:
-        """Queue the reads of a request: three times each, and the bytes."""
+    def send_reads(self, request: int, offset_ns: int, reads: list[Any]) -> None:
+        """Queue the reads of a request, as `Exchange.lane` holds them."""
+        parts = reads[::4]
         self.send(
             READS,
             request,
-            READS_COUNT.pack(len(parts)),
-            array("q", times).tobytes(),
+            READS_HEAD.pack(len(parts), offset_ns),
+            *reads[1::4],
+            array("q", reads[2::4]).tobytes(),
+            array("q", reads[3::4]).tobytes(),
             array("i", map(len, parts)).tobytes(),
-            b"".join(parts),
+            *parts,
         )
 
     def flush(self, now_ns: int) -> None:
@@ -82,6 +87,7 @@ class Link:
             OwnerGone: If the other end is closed.
         """
         self.flushed_ns = now_ns
+        self.urgent = False
         queue = self._queue
         while queue:
             if len(queue) > MAX_BACKLOG_BYTES:

@@ -2,23 +2,22 @@
 
 Every read is stamped three times: when the kernel got its last segment, when we read it, and when the socket was last
 known to be empty. The third bounds how far apart several events of one read can have arrived: what arrived while we
-were busy elsewhere is doubtful, what arrived while we slept is not, since the first segment would have woken us.
+were busy elsewhere or paused is doubtful, what arrived while we waited is not, since the first segment would have woken us.
 """
 
 from __future__ import annotations
 
 import gc
 import os
-from time import monotonic_ns, process_time_ns
+from time import monotonic_ns, process_time_ns, sleep
 
 from tuner.load.hotpath import frames
-from tuner.load.hotpath.connection import IN, READING
+from tuner.load.hotpath.connection import IN, READING, SMALL_READ_BYTES
 from tuner.load.hotpath.exchange import Item
 from tuner.load.hotpath.link import Link, OwnerGone
 from tuner.load.hotpath.poller import Poller
-from tuner.load.hotpath.schedule import NEVER
 from tuner.load.hotpath.settings import Settings
-from tuner.load.hotpath.stamps import ClockOffset
+from tuner.load.hotpath.stamps import ANCILLARY_BYTES, ClockOffset
 from tuner.load.hotpath.traffic import Traffic
 
 TICK_NS = 50_000_000
@@ -27,11 +26,17 @@ TICK_NS = 50_000_000
 BEAT_NS = 200_000_000
 """How often the owner gets the counters."""
 
-FLUSH_NS = 10_000_000
+FLUSH_NS = 25_000_000
 FLUSH_BYTES = 64 * 1024
-"""Messages to the owner wait for so much time or so many bytes, to be written together."""
+"""Messages to the owner wait for so much time or so many bytes, to be written together; urgent ones do not."""
 
 IDLE_NS = 1_000_000_000
+
+MAX_LANE_VALUES = 4 * 32
+"""What the quick lane of one stream keeps at most between two ticks: four values a read."""
+
+SHORTEST_SLEEP_NS = 50_000
+"""The kernel's timer slack: a shorter sleep takes as long."""
 
 
 class Runner:
@@ -61,15 +66,39 @@ class Runner:
         Raises:
             OwnerGone: If the owner has closed its end or died.
         """
+        traffic = self._traffic
         empty_ns = self._poll_ns
-        self._poll_ns = now_ns = monotonic_ns()
+        now_ns = monotonic_ns()
+        rest_ns = traffic.pause.ns - (now_ns - empty_ns)
+        if rest_ns > SHORTEST_SLEEP_NS and traffic.schedule.next_due_ns(now_ns) > now_ns + 2 * rest_ns:
+            sleep(rest_ns / 1e9)
+            now_ns = monotonic_ns()
+        self._poll_ns = now_ns
         events = self._poller.ready()
         if not events:
             empty_ns = now_ns
-            events = self._poller.wait(self._wake_ns(now_ns) - now_ns)
+            events = self._wait(now_ns)
             now_ns = monotonic_ns()
-        traffic = self._traffic
+        lane = traffic.lane
         for fd, mask in events:
+            quick = lane.get(fd)
+            if quick is not None:
+                # Nearly every read: as little as can be done with it here, the rest once a tick.
+                reads, receive = quick
+                try:
+                    data, ancillary, _, _ = receive(SMALL_READ_BYTES, ANCILLARY_BYTES)
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    traffic.on_lane_broken(fd, error)
+                    continue
+                if data[-4:] == b"\n\n\r\n" and ancillary and len(data) < SMALL_READ_BYTES:
+                    reads += (data, ancillary[0][2], monotonic_ns(), empty_ns)
+                    if len(reads) > MAX_LANE_VALUES:
+                        traffic.settle(fd, now_ns)
+                else:
+                    traffic.on_lane_read(fd, data, ancillary, empty_ns)
+                continue
             connection = traffic.connections.get(fd)
             if connection is None:
                 self._on_owner()
@@ -84,7 +113,9 @@ class Runner:
         if after_ns >= self._next_tick_ns:
             self._on_tick(after_ns)
         link = self._link
-        if link.queued_bytes > FLUSH_BYTES or (link.queued_bytes and after_ns - link.flushed_ns > FLUSH_NS):
+        if link.queued_bytes and (
+            link.urgent or link.queued_bytes > FLUSH_BYTES or after_ns - link.flushed_ns > FLUSH_NS
+        ):
             link.flush(after_ns)
         if after_ns - now_ns > traffic.counts["loop_max_ns"]:
             traffic.counts["loop_max_ns"] = after_ns - now_ns
@@ -98,15 +129,14 @@ class Runner:
         self._next_tick_ns = self._next_beat_ns = 0
         self._poll_ns = monotonic_ns()
 
-    def _wake_ns(self, now_ns: int) -> int:
-        """When the loop must turn again even if nothing comes in."""
+    def _wait(self, now_ns: int) -> list[tuple[int, int]]:
+        """Wait for something to come in, at most until the loop must turn again anyway."""
         traffic, schedule = self._traffic, self._traffic.schedule
         wake_ns = self._next_tick_ns if self._started or traffic.opening else now_ns + IDLE_NS
         if self._link.queued_bytes:
             wake_ns = min(wake_ns, self._link.flushed_ns + FLUSH_NS)
-        if self._started:
-            return min(wake_ns, max(schedule.next_due_ns(now_ns), traffic.paused_until_ns))
-        return wake_ns if schedule.start_ns == NEVER else min(wake_ns, schedule.start_ns)
+        due_ns = max(schedule.next_due_ns(now_ns), traffic.paused_until_ns) if self._started else schedule.start_ns
+        return self._poller.wait(min(wake_ns, due_ns) - now_ns, exact=due_ns < wake_ns)
 
     def _on_owner(self) -> None:
         """Do what the owner says."""
@@ -146,12 +176,13 @@ class Runner:
 
     def _on_tick(self, now_ns: int) -> None:
         """Several times a second: clocks, limits, and a word to the owner."""
+        tick_ns = TICK_NS + now_ns - self._next_tick_ns
         self._next_tick_ns = now_ns + TICK_NS
         self._started = self._traffic.schedule.start_ns <= now_ns
         if os.getppid() != self._owner_pid:
             raise OwnerGone
         self._clock.refresh()
-        self._traffic.enforce_limits(now_ns)
+        self._traffic.look_after(now_ns, tick_ns)
         if self._started and now_ns >= self._next_beat_ns:
             self._next_beat_ns = now_ns + BEAT_NS
             self._link.send(frames.BEAT, 0, self._beat(now_ns))

@@ -27,16 +27,18 @@ class Poller:
             return self._epoll.poll(0, MAX_EVENTS)
         return self._poll.poll(0)
 
-    def wait(self, timeout_ns: int) -> list[tuple[int, int]]:
+    def wait(self, timeout_ns: int, *, exact: bool) -> list[tuple[int, int]]:
         """What becomes ready within a time.
 
-        epoll counts in whole milliseconds; an epoll descriptor inside `select` waits by the microsecond, which a
+        epoll counts in whole milliseconds; an epoll descriptor inside `select` waits by the microsecond (`exact`), which a
         request that is due needs.
         """
         if timeout_ns <= 0:
             return self.ready()
         if self._epoll is None:
             return self._poll.poll(timeout_ns // 1_000_000 + 1)
+        if not exact:
+            return self._epoll.poll(timeout_ns / 1e9, MAX_EVENTS)
         if timeout_ns < _SOON_NS:
             if self._epoll.fileno() < 1024:
                 select.select([self._epoll], [], [], timeout_ns / 1e9)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from struct import Struct
 
 SO_TIMESTAMPNS = 35
 """Value on every Linux architecture that runs an LLM client (asm-generic/socket.h); Python does not export it."""
@@ -18,7 +17,6 @@ ANCILLARY_BYTES = 64
 STEP_NS = 1_000_000
 """A change of the clocks' distance beyond this is a step, not slewing."""
 
-_TIMESPEC = Struct("@qq")
 _SAMPLES = 3
 
 
@@ -53,25 +51,6 @@ class ClockOffset:
         if abs(offset_ns - self.offset_ns) > STEP_NS:
             self.steps += 1
         self.offset_ns = offset_ns
-
-    def to_monotonic(self, ancillary: list[tuple[int, int, bytes]], floor_ns: int, now_ns: int) -> int:
-        """Receive time from the ancillary data of a read, or -1 if there is none that can be true.
-
-        Args:
-            ancillary: What `recvmsg` returned.
-            floor_ns: Nothing can have arrived before (the request's sending).
-            now_ns: Nothing can have arrived after.
-        """
-        stamp = ancillary[0][2]
-        if len(stamp) != _TIMESPEC.size:
-            return -1
-        seconds, nanoseconds = _TIMESPEC.unpack(stamp)
-        arrived_ns: int = seconds * 1_000_000_000 + nanoseconds - self.offset_ns
-        if floor_ns <= arrived_ns <= now_ns:
-            return arrived_ns
-        self.refresh()
-        arrived_ns = seconds * 1_000_000_000 + nanoseconds - self.offset_ns
-        return min(arrived_ns, now_ns) if floor_ns - STEP_NS <= arrived_ns <= now_ns + STEP_NS else -1
 
 
 def measure_offset_ns() -> int:

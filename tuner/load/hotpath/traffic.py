@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import EMFILE
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tuner.load.hotpath import frames
 from tuner.load.hotpath.answer import BadAnswer
@@ -15,14 +15,19 @@ from tuner.load.hotpath.connection import (
     IN,
     READING,
     SENDING,
+    SMALL_READ_BYTES,
     Connection,
     ConnectionLost,
     make_tls_context,
 )
-from tuner.load.hotpath.exchange import Exchange
+from tuner.load.hotpath.exchange import FLUSH_NS, Exchange
+from tuner.load.hotpath.pause import Pause
 from tuner.load.hotpath.schedule import Schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tuner.load.hotpath.connection import Ancillary, Received
     from tuner.load.hotpath.exchange import Item
     from tuner.load.hotpath.link import Link
     from tuner.load.hotpath.poller import Poller
@@ -48,6 +53,8 @@ class Traffic:
         counts: Counters, by the names of `frames.BEAT_NAMES`.
         paused_until_ns: No request is sent before.
         opening: Whether connections are being opened ahead of the start.
+        pause: How long the loop may sleep between two looks.
+        lane: The quick lane, by descriptor: where to keep a read as it is, and how to read.
     """
 
     def __init__(self, settings: Settings, link: Link, poller: Poller, clock: ClockOffset) -> None:
@@ -58,6 +65,10 @@ class Traffic:
         self.counts = dict.fromkeys(frames.BEAT_NAMES, 0)
         self.paused_until_ns = 0
         self.opening = False
+        self.pause = Pause()
+        self.lane: dict[int, tuple[list[Any], Callable[[int, int], Received]]] = {}
+        self._piled = 0
+        self._tick_counts = (0, 0)
         self._settings = settings
         self._link = link
         self._poller = poller
@@ -95,25 +106,50 @@ class Traffic:
         if exchange is None:
             return
         try:
-            data, kernel_ns, user_ns = connection.receive(self._clock, exchange.sent_ns)
+            data, stamp, user_ns = connection.receive()
         except ConnectionLost as error:
             self._on_lost(connection, monotonic_ns(), str(error))
             return
-        if not data:
-            return
-        self.counts["reads"] += 1
+        if data:
+            self.take(connection, exchange, data, stamp, user_ns, empty_ns)
+
+    def take(
+        self, connection: Connection, exchange: Exchange, data: bytes, stamp: bytes, user_ns: int, empty_ns: int
+    ) -> None:
+        """Account for what was read from a connection."""
+        self.counts["reads"] += 1 + len(exchange.lane) // 4
+        started = exchange.body_started
         try:
-            whole = exchange.take(data, kernel_ns, user_ns, empty_ns)
+            whole = exchange.take(data, stamp, user_ns, empty_ns)
         except BadAnswer as error:
             self._finish(connection, user_ns, frames.ENDED_INVALID, str(error))
             return
         if whole:
             self._finish(connection, user_ns, frames.ENDED_WHOLE)
-        elif exchange.answer.body_bytes > self._settings.max_body_bytes:
-            text = f"the body of the answer exceeds {self._settings.max_body_bytes} bytes"
-            self._finish(connection, user_ns, frames.ENDED_INVALID, text)
-        elif connection.pending():
+            return
+        if not started and exchange.body_started:
+            self.pause.note_first(user_ns - exchange.sent_ns)
+        self._choose_lane(connection, exchange)
+        if connection.pending():
             self.on_answer(connection, user_ns)
+
+    def on_lane_broken(self, fd: int, error: OSError) -> None:
+        """A connection broke while it was read on the quick lane."""
+        self._on_lost(self.connections[fd], monotonic_ns(), _failure_text(error))
+
+    def on_lane_read(self, fd: int, data: bytes, ancillary: Ancillary, empty_ns: int) -> None:
+        """A read of the quick lane that is not just another chunk with events."""
+        del self.lane[fd]
+        connection = self.connections[fd]
+        exchange = connection.exchange
+        if exchange is None:
+            return
+        user_ns = monotonic_ns()
+        if not data:
+            self._on_lost(connection, user_ns, "")
+            return
+        data, stamp = connection.complete(data, ancillary)
+        self.take(connection, exchange, data, stamp, user_ns, empty_ns)
 
     def on_other(self, connection: Connection, mask: int, empty_ns: int) -> None:
         """Something happened to a connection that is not just reading."""
@@ -130,40 +166,93 @@ class Traffic:
             if connection.state == SENDING and connection.fd in self.connections:
                 self._continue_sending(connection, now_ns)
 
-    def enforce_limits(self, now_ns: int) -> None:
-        """End what has taken too long, or what the workload gives up."""
-        settings = self._settings
+    def look_after(self, now_ns: int, tick_ns: int) -> None:
+        """Once a tick of the given length: end what has taken too long, pass on what has waited, adapt the pause."""
+        age_ns = in_flight = 0
         for connection in list(self.connections.values()):
             exchange = connection.exchange
             if exchange is not None:
-                age_ns = now_ns - exchange.sent_ns
-                if 0 <= exchange.item.cancel_after_ns <= age_ns:
-                    self._finish(connection, now_ns, frames.ENDED_CANCELLED, "given up by the workload")
-                elif not exchange.body_started and age_ns > settings.first_byte_timeout_ns:
-                    self._finish(
-                        connection,
-                        now_ns,
-                        frames.ENDED_TIMEOUT,
-                        _limit_text("no token", settings.first_byte_timeout_ns),
-                    )
-                elif now_ns - exchange.last_read_ns > settings.idle_timeout_ns and exchange.body_started:
-                    self._finish(
-                        connection, now_ns, frames.ENDED_TIMEOUT, _limit_text("silent", settings.idle_timeout_ns)
-                    )
-                elif age_ns > settings.total_timeout_ns:
-                    self._finish(
-                        connection, now_ns, frames.ENDED_TIMEOUT, _limit_text("not done", settings.total_timeout_ns)
-                    )
-            elif (
-                connection.state in (CONNECTING, HANDSHAKE)
-                and now_ns - connection.opened_ns > settings.connect_timeout_ns
-            ):
-                self._connecting -= 1
-                self._drop(connection)
-                text = _limit_text("no connection", settings.connect_timeout_ns)
-                self._on_connect_failed(connection.waiting, now_ns, text)
-                if self.opening:
-                    self._open_more(now_ns)
+                in_flight += 1
+                age_ns += now_ns - exchange.sent_ns
+                over = self._limit_reached(exchange, now_ns)
+                if over is not None:
+                    self._finish(connection, now_ns, *over)
+                else:
+                    self._settle(connection, exchange, now_ns)
+            elif connection.state in (CONNECTING, HANDSHAKE):
+                self._limit_connecting(connection, now_ns)
+        reads, ended = self.counts["reads"], self.counts["ended"]
+        reads_before, ended_before = self._tick_counts
+        self._tick_counts = (reads, ended)
+        self.pause.adapt(
+            tick_ns,
+            in_flight,
+            reads - reads_before,
+            piled=self._piled,
+            ended=ended - ended_before,
+            age_ns=age_ns // max(in_flight, 1),
+        )
+        self._piled = 0
+
+    def settle(self, fd: int, now_ns: int) -> None:
+        """Catch up with the quick lane of a connection."""
+        connection = self.connections[fd]
+        if connection.exchange is not None:
+            self._settle(connection, connection.exchange, now_ns)
+
+    def _settle(self, connection: Connection, exchange: Exchange, now_ns: int) -> None:
+        """Catch up with the quick lane, and pass on what has waited long enough."""
+        lane = exchange.lane
+        try:
+            chunks = exchange.settle()
+        except BadAnswer as error:
+            self._finish(connection, now_ns, frames.ENDED_INVALID, str(error))
+            return
+        if exchange.answer.finished:
+            self._finish(connection, now_ns, frames.ENDED_WHOLE)
+            return
+        self.counts["reads"] += len(lane) // 4
+        if chunks > len(lane) // 4:
+            self._piled += self.pause.piled(lane)
+        if lane:
+            self._choose_lane(connection, exchange)
+        if now_ns - exchange.flushed_ns > FLUSH_NS:
+            exchange.flush(now_ns)
+
+    def _choose_lane(self, connection: Connection, exchange: Exchange) -> None:
+        """Read a connection on the quick lane from now on, if it is fit for it."""
+        small = connection.kernel_time and connection.read_bytes == SMALL_READ_BYTES
+        if small and connection.state == READING and exchange.on_quick_lane:
+            self.lane[connection.fd] = exchange.lane, connection.sock.recvmsg
+        else:
+            self.lane.pop(connection.fd, None)
+
+    def _limit_reached(self, exchange: Exchange, now_ns: int) -> tuple[int, str] | None:
+        """Why a request must end now: code and text, or None while it may go on."""
+        settings = self._settings
+        age_ns = now_ns - exchange.sent_ns
+        if 0 <= exchange.item.cancel_after_ns <= age_ns:
+            return frames.ENDED_CANCELLED, "given up by the workload"
+        if not exchange.body_started:
+            if age_ns > settings.first_byte_timeout_ns:
+                return frames.ENDED_TIMEOUT, _limit_text("no token", settings.first_byte_timeout_ns)
+        elif now_ns - exchange.last_read_ns > settings.idle_timeout_ns:
+            return frames.ENDED_TIMEOUT, _limit_text("silent", settings.idle_timeout_ns)
+        if age_ns > settings.total_timeout_ns:
+            return frames.ENDED_TIMEOUT, _limit_text("not done", settings.total_timeout_ns)
+        if exchange.answer.body_bytes > settings.max_body_bytes:
+            return frames.ENDED_INVALID, f"the body of the answer exceeds {settings.max_body_bytes} bytes"
+        return None
+
+    def _limit_connecting(self, connection: Connection, now_ns: int) -> None:
+        """Give up a connection that does not come about."""
+        limit_ns = self._settings.connect_timeout_ns
+        if now_ns - connection.opened_ns > limit_ns:
+            self._connecting -= 1
+            self._drop(connection)
+            self._on_connect_failed(connection.waiting, now_ns, _limit_text("no connection", limit_ns))
+            if self.opening:
+                self._open_more(now_ns)
 
     def cut_off(self) -> None:
         """End everything that is in flight, and close every connection."""
@@ -263,7 +352,9 @@ class Traffic:
         except ConnectionLost as error:
             lost = str(error)
         reused = connection.served > 0
-        connection.exchange = Exchange(item, self._link, self._settings.max_head_bytes, reused=reused, sent_ns=sent_ns)
+        connection.exchange = Exchange(
+            item, self._link, self._clock, self._settings.max_head_bytes, reused=reused, sent_ns=sent_ns
+        )
         connection.served += 1
         self.counts["reused"] += reused
         if lost:
@@ -309,10 +400,14 @@ class Traffic:
         exchange = connection.exchange
         if exchange is None:
             return
+        self.lane.pop(connection.fd, None)
+        self.counts["reads"] += len(exchange.lane) // 4
         exchange.end(now_ns, code, text)
         self.counts["ended"] += 1
         connection.exchange = None
         whole = code == frames.ENDED_WHOLE
+        if whole:
+            self.pause.note_end(now_ns - exchange.sent_ns)
         if whole and exchange.answer.keep_alive and self._reuse and connection.state == READING:
             connection.state = IDLE
             self._idle.append(connection)
@@ -322,6 +417,7 @@ class Traffic:
 
     def _drop(self, connection: Connection) -> None:
         """Close a connection."""
+        self.lane.pop(connection.fd, None)
         if self.connections.pop(connection.fd, None) is not None:
             self._poller.unregister(connection.fd)
             connection.close()
