@@ -26,8 +26,8 @@ def test_old_values_leave_the_window() -> None:
     live = LiveWindow()
     live.note_first(10 * S, 1000.0, 1.0)
     live.note_first(SETTLED_NS, 20.0, 0.5)
-    live.note_gaps(10 * S, (500.0,))
-    live.note_gaps(SETTLED_NS, (10.0, 12.0))
+    live.note_gaps(10 * S, [500.0])
+    live.note_gaps(SETTLED_NS, [10.0, 12.0])
     live.note_end(SETTLED_NS, good=True, failed=False, isl_tokens=7, tpot_ms=11.0, e2e_ms=200.0)
     figures = live.figures(0, NOW_NS)
     assert figures["ttft_p50_ms"] == figures["ttft_p99_ms"] == 20.0
