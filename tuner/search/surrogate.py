@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from tuner.search.kernel import Correlations
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -29,7 +31,6 @@ SINGLE: Final = (0.02, 0.06, 0.15, 0.35, 0.8)
 JOINT: Final = (0.01, 0.03, 0.08, 0.2, 0.5)
 NOISE: Final = (0.015, 0.03, 0.05, 0.1)
 TRUST: Final = (1.0, 0.75, 0.5, 0.25, 0.0)
-_PRODUCT_SHARE: Final = 0.5
 _SHIFT: Final = 1.0
 _JITTER: Final = 1e-8
 _OLDER_OFFSET: Final = 0.3
@@ -142,7 +143,7 @@ class Surrogate:
         self._points = points
         self._utility = utility
         self._column = column
-        self._parts = _Parts([_squares(each, each) for each in points.coordinates])
+        self._own = self._correlations(points, points)
         best = float(self._losses([self.fit_now])[0])
         for candidates in self._coordinates_to_fit(len(utility)):
             losses = self._losses(candidates)
@@ -156,13 +157,12 @@ class Surrogate:
         mean, _ = self.predict(points)
         self._points = self._points.and_also(points)
         self._utility = np.concatenate([self._utility, mean])
-        self._parts = _Parts([_squares(each, each) for each in self._points.coordinates])
+        self._own = self._correlations(self._points, self._points)
         self._factorise(self._center)
 
     def predict(self, points: Points) -> tuple[Array, Array]:
         """Mean (a column for each utility) and standard deviation of the utility without noise at some points."""
-        pairs = zip(points.coordinates, self._points.coordinates, strict=True)
-        cross = self._covariance(_Parts([_squares(new, old) for new, old in pairs]), self.fit_now)
+        cross = self._covariances(self._correlations(points, self._points), [self.fit_now])[0]
         cross += _same_session(points.session, self._points.session)
         mean = self._center + self.fit_now.trust * points.prior + cross @ self._weights
         solved = cross @ self._inverse.T
@@ -204,14 +204,15 @@ class Surrogate:
     def _losses(self, fits: Sequence[Fit]) -> Array:
         """Negative log-likelihood and penalty of some settings, all at once: for few points the calls cost more than the sums."""
         count = len(self._points.prior)
+        trust = np.array([fit.trust for fit in fits])
+        residual = self._utility[:, self._column] - trust[:, None] * self._points.prior[:, self._column]
+        residual -= _middle(residual.T)[:, None]
+        noise = np.array([fit.noise for fit in fits])
         matrices = np.empty((len(fits), count + 1, count + 1))
-        for matrix, fit in zip(matrices, fits, strict=True):
-            residual = self._utility[:, self._column] - fit.trust * self._points.prior[:, self._column]
-            residual = residual - np.median(residual)
-            matrix[:count, :count] = self._own_covariance(fit)
-            # With the residual as one more row its factor holds the residual solved for; the corner only has to be large enough.
-            matrix[count, :count] = matrix[:count, count] = residual
-            matrix[count, count] = residual @ residual / fit.noise**2 + 1.0
+        matrices[:, :count, :count] = self._own_covariances(fits)
+        # With the residual as one more row its factor holds the residual solved for; the corner only has to be large enough.
+        matrices[:, count, :count] = matrices[:, :count, count] = residual
+        matrices[:, count, count] = (residual * residual).sum(axis=1) / noise**2 + 1.0
         lower = np.linalg.cholesky(matrices)
         solved = lower[:, count, :count]
         diagonals = np.diagonal(lower, axis1=1, axis2=2)[:, :count]
@@ -219,15 +220,17 @@ class Surrogate:
         losses += [self._penalty(fit) for fit in fits]
         return losses
 
-    def _own_covariance(self, fit: Fit) -> Array:
-        """Covariance of the measurements, with their noise."""
-        matrix = self._covariance(self._parts, fit)
+    def _own_covariances(self, fits: Sequence[Fit]) -> Array:
+        """Covariance of the measurements, with their noise, for some settings."""
+        matrices = self._covariances(self._own, fits)
         session = self._points.session
         if session.any():
-            matrix += _same_session(session, session)
-        noise = np.where(session > 0, fit.noise**2 + _OLDER_NOISE**2, fit.noise**2)
-        matrix[np.diag_indices_from(matrix)] += noise + _JITTER
-        return matrix
+            matrices += _same_session(session, session)
+        count = matrices.shape[1]
+        diagonals = matrices.reshape(len(fits), -1)[:, :: count + 1]
+        noise = np.array([fit.noise for fit in fits])[:, None] ** 2
+        diagonals += noise + np.where(session > 0, _OLDER_NOISE**2, 0.0) + _JITTER
+        return matrices
 
     def _penalty(self, fit: Fit) -> float:
         usual = self._usual
@@ -244,25 +247,25 @@ class Surrogate:
     def _factorise(self, center: Array | None = None) -> None:
         fit = self.fit_now
         residual = self._utility - fit.trust * self._points.prior
-        self._center = np.median(residual, axis=0) if center is None else center
-        self._inverse = np.linalg.inv(np.linalg.cholesky(self._own_covariance(fit)))
+        self._center = _middle(residual) if center is None else center
+        self._inverse = np.linalg.inv(np.linalg.cholesky(self._own_covariances([fit])[0]))
         self._weights = self._inverse.T @ (self._inverse @ (residual - self._center))
 
-    def _covariance(self, parts: _Parts, fit: Fit) -> Array:
-        """Covariance of the utilities at two sets of points."""
-        matrix = np.full(parts.shape, _SHIFT**2)
-        coarse: Array | None = None
-        if self._coarse:
-            coarse = parts.correlation(self._coarse, fit.scales)
-            matrix += fit.coarse**2 * coarse
-        if self._fine:
-            joint = parts.correlation(self._fine, fit.scales)
-            if coarse is not None:
-                joint = joint * (1 - _PRODUCT_SHARE + _PRODUCT_SHARE * coarse)
-            matrix += fit.joint**2 * joint
-            singles = sum(parts.correlation((axis,), fit.scales) for axis in self._fine)
-            matrix += fit.single**2 / len(self._fine) * singles
-        return matrix
+    def _correlations(self, one: Points, other: Points) -> Correlations:
+        return Correlations(one.coordinates, other.coordinates, self._coarse, self._fine)
+
+    def _covariances(self, correlations: Correlations, fits: Sequence[Fit]) -> Array:
+        """Covariance of the utilities at two sets of points, for some settings."""
+        scales = list(dict.fromkeys(fit.scales for fit in fits))
+        parts = correlations.parts(scales)
+        amplitudes = np.array([(fit.coarse, fit.joint, fit.single) for fit in fits]) ** 2
+        rows, columns = correlations.shape
+        if len(scales) == 1:
+            flat = amplitudes @ parts[0].reshape(3, -1)
+            return np.asarray(flat.reshape(len(fits), rows, columns)) + _SHIFT**2
+        places = [scales.index(fit.scales) for fit in fits]
+        summed: Array = (amplitudes[:, :, None, None] * parts[places]).sum(axis=1) + _SHIFT**2
+        return summed
 
     def _own_variance(self) -> float:
         """Variance of the utility anywhere before anything was measured."""
@@ -272,27 +275,11 @@ class Surrogate:
         return _SHIFT**2 + coarse + fine
 
 
-class _Parts:
-    """Correlations between two sets of points along some of the axes; each is worked out once."""
-
-    def __init__(self, squares: Sequence[Array]) -> None:
-        self._squares = squares
-        self._known: dict[tuple[tuple[int, float], ...], Array] = {}
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Points of the one set, points of the other."""
-        return self._squares[0].shape
-
-    def correlation(self, axes: Sequence[int], scales: Sequence[float]) -> Array:
-        """Matérn 5/2 along these axes together."""
-        key = tuple((axis, scales[axis]) for axis in axes)
-        if key not in self._known:
-            total = np.zeros(self.shape)
-            for axis, scale in key:
-                total += self._squares[axis] / scale**2
-            self._known[key] = _matern(total)
-        return self._known[key]
+def _middle(values: Array) -> Array:
+    """Median of each column."""
+    ordered = np.sort(values, axis=0)
+    middle: Array = 0.5 * (ordered[(len(values) - 1) // 2] + ordered[len(values) // 2])
+    return middle
 
 
 def expected_improvement(mean: Array, deviation: Array, best: Array | float) -> Array:
@@ -315,19 +302,3 @@ def _normal_cdf(steps: Array) -> Array:
     terms = t * (0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429))))
     tail = np.exp(-0.5 * steps * steps) / math.sqrt(2 * math.pi) * terms
     return np.where(steps >= 0, 1 - tail, tail)
-
-
-def _squares(one: Array, other: Array) -> Array:
-    """Squared distances between all rows of two arrays of coordinates."""
-    if one.shape[1] == 1:
-        difference: Array = one - other.T
-        return difference * difference
-    squares: Array = ((one[:, None, :] - other[None, :, :]) ** 2).sum(axis=2)
-    return squares
-
-
-def _matern(squared: Array) -> Array:
-    """Matérn 5/2 of a squared scaled distance."""
-    distance = np.sqrt(5.0 * squared)
-    correlation: Array = (1 + distance + distance * distance / 3) * np.exp(-distance)
-    return correlation
