@@ -327,10 +327,8 @@ class Search:
             self.objectives,
             prior=(lambda codes: knowledge.estimate(grid, codes)) if knowledge.has_prior else None,
             feasible=lambda codes: knowledge.feasible(grid, codes),
-            allowed=lambda searched: (
-                self._conflicts(params := self.space.complete(searched)) is None
-                and self._memory.verdict(params) is None
-            ),
+            allowed=lambda searched: self._conflicts(self.space.complete(searched)) is None,
+            forbidden=lambda searched: self._memory.verdict(self.space.complete(searched)) is not None,
             seed=seed,
         )
 
@@ -357,8 +355,10 @@ class Search:
         """The prior's best, the engine's first advice and another good one of the prior; without a prior only advice."""
         advice: list[dict[str, Value]] = []
         for point in starting_points:
-            if (near := self.space.nearest(point)) not in advice:
-                advice.append(near)
+            near = self.space.near(point)
+            works = next((each for each in near if self.rejection(self.space.complete(each)) is None), near[0])
+            if works not in advice:
+                advice.append(works)
         diverse = self._strategy.diverse(DIVERSE)
         if not diverse:
             return advice[:ADVICE]

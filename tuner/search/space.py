@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeGuard
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from engines.base import Knob, Value
     from sessions.records import Params
     from tuner.plan import KnobValue
+
+_MOST_MOVED = 6
+"""Numbers of a configuration that are moved to either side at most."""
 
 DEFAULT_WORDS: Mapping[object, str] = {None: "default"}
 """How a value that is left to the server is written for a person."""
@@ -80,6 +84,23 @@ class Space:
             name: _nearest(distribution, params.get(name, self._usual(name)))
             for name, distribution in self.distributions.items()
         }
+
+    def near(self, params: Mapping[str, Value]) -> list[dict[str, Value]]:
+        """Values of the searched knobs near to a configuration, the nearest first.
+
+        A number that lies between two choices is moved to either of them: together with others only one of them may work.
+        """
+        options = {
+            name: _either_side(distribution, params.get(name, self._usual(name)))
+            for name, distribution in self.distributions.items()
+        }
+        moved = [name for name, choices in options.items() if len(choices) > 1][:_MOST_MOVED]
+        ways = itertools.product(*(range(len(options[name])) for name in moved))
+        first = {name: choices[0] for name, choices in options.items()}
+        made = [
+            {**first, **{name: options[name][place] for name, place in zip(moved, way, strict=True)}} for way in ways
+        ]
+        return sorted(made, key=lambda values: _apart(values, params, moved))
 
     def largest(self) -> dict[str, Value]:
         """The largest value of every searched number that shapes all else, such as the tensor parallelism."""
@@ -158,12 +179,36 @@ def _nearest(distribution: BaseDistribution, value: Value) -> Value:
             return value
         numbers = [choice for choice in distribution.choices if _is_number(choice)]
         if _is_number(value) and numbers:
-            return min(numbers, key=lambda choice: abs(choice - min(value, max(numbers))))
+            return min(numbers, key=lambda choice: (_distance(choice, min(value, max(numbers))), -choice))
         return distribution.choices[0]
     assert isinstance(distribution, IntDistribution | FloatDistribution)
     if not _is_number(value):
         return distribution.low
     return type(distribution.low)(min(max(value, distribution.low), distribution.high))
+
+
+def _either_side(distribution: BaseDistribution, value: Value) -> tuple[Value, ...]:
+    """The choices next to a number, the nearest first; for all else the nearest value."""
+    nearest = _nearest(distribution, value)
+    if not isinstance(distribution, CategoricalDistribution) or not _is_number(value) or nearest == value:
+        return (nearest,)
+    numbers = [choice for choice in distribution.choices if _is_number(choice)]
+    below = [choice for choice in numbers if choice < value]
+    above = [choice for choice in numbers if choice > value]
+    sides = [side for side in (max(below, default=None), min(above, default=None)) if side is not None]
+    return tuple(sorted(sides, key=lambda choice: choice != nearest)) or (nearest,)
+
+
+def _apart(values: Mapping[str, Value], wanted: Mapping[str, Value], names: Sequence[str]) -> tuple[float, float]:
+    """How far some values lie from those wanted; of equally far ones the larger come first."""
+    pairs = [(values[name], wanted[name]) for name in names]
+    distances = [_distance(mine, theirs) for mine, theirs in pairs if _is_number(mine) and _is_number(theirs)]
+    return round(sum(distances), 6), -sum(float(mine) for mine, _ in pairs if _is_number(mine))
+
+
+def _distance(one: float, other: float) -> float:
+    """How far two numbers lie apart: by their ratio, as sizes do, where both are positive."""
+    return abs(math.log(one / other)) if one > 0 and other > 0 else abs(one - other)
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

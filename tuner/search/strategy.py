@@ -39,7 +39,12 @@ _LOOKED_AT: Final = 8
 _LEADERS: Final = 4
 _TWO_CHANGES: Final = 30
 _RANDOM: Final = 100
-_MOST_CANDIDATES: Final = 600
+_MOST_CANDIDATES: Final = 700
+_FEWEST_FAR: Final = 200
+_WHOLE: Final = 2
+"""Leaders around which also a knob is moved that only goes together with another one moved."""
+
+_REPAIRS: Final = 2
 _OPTIMIST_EVERY: Final = 4
 _OPTIMISM: Final = 1.5
 _CAUTION: Final = 0.3
@@ -117,6 +122,7 @@ class Strategy:
         prior: Callable[[Codes], Array] | None,
         feasible: Callable[[Codes], NDArray[np.bool_]],
         allowed: Callable[[Mapping[str, Value]], bool] = lambda _searched: True,
+        forbidden: Callable[[Mapping[str, Value]], bool] = lambda _searched: False,
         seed: int = 0,
     ) -> None:
         """Look over the space.
@@ -126,7 +132,8 @@ class Strategy:
             objectives: What counts as better.
             prior: Utilities of rows of codes by an estimate, by row, level and objective; or None.
             feasible: Which rows may work.
-            allowed: Whether a configuration may be proposed; asked last, since it looks at one at a time.
+            allowed: Whether settings go together; the answer is kept.
+            forbidden: Whether a configuration must not be proposed any more after what has failed; asked last.
             seed: Makes the proposals repeatable.
         """
         self._grid = grid
@@ -134,6 +141,8 @@ class Strategy:
         self._prior = prior
         self._feasible = feasible
         self._allowed = allowed
+        self._forbidden = forbidden
+        self._fits: dict[bytes, bool] = {}
         self._seed = seed
         self._surrogate = Surrogate([axis.coarse for axis in grid.axes], has_prior=prior is not None)
         self._learnt: tuple[bytes, bytes] | None = None
@@ -194,16 +203,20 @@ class Strategy:
             score = chance * np.exp((reach - reach.max(axis=0)).max(axis=1))
             return self._pick(candidates, np.where(tried > 0, -np.inf, score))
         self._learn(history, view)
-        incumbent = self._incumbent(history, view)
+        incumbents = self._incumbents(history, view)
         if len(history.pending):
             self._surrogate.imagine(self._points(history.pending, view))
             self._learnt = None
-        mean, deviation = self._surrogate.predict(self._points(candidates, view))
+        beliefs = self._surrogate.predict_both(self._points(candidates, view))
         if turn % _OPTIMIST_EVERY == _OPTIMIST_EVERY - 1:
-            bound = (mean - incumbent).max(axis=1) + _OPTIMISM * deviation + np.log(np.maximum(chance, 1e-6))
+            mean, deviation = beliefs[-1]
+            bound = (mean - incumbents[-1]).max(axis=1) + _OPTIMISM * deviation + np.log(np.maximum(chance, 1e-6))
             return self._pick(candidates, np.where(tried > 0, -np.inf, bound))
-        gain = view.gain(expected_improvement(mean, deviation[:, None], incumbent), incumbent)
-        improvement = np.log(gain * np.maximum(chance, 1e-6))
+        gains = [
+            view.gain(expected_improvement(mean, deviation[:, None], incumbent), incumbent)
+            for (mean, deviation), incumbent in zip(beliefs, incumbents, strict=True)
+        ]
+        improvement = np.log(np.mean(gains, axis=0) * np.maximum(chance, 1e-6))
         again = (tried > 0) & (tried <= _MOST_REPEATS) & (len(history) >= _REPEATS_FROM)
         repeated = np.where(again, improvement + np.log(_REPEAT_WEIGHT), -np.inf)
         return self._pick(candidates, np.where(tried > 0, repeated, improvement))
@@ -272,38 +285,74 @@ class Strategy:
         self._surrogate.fit(points.only(chosen), utility[chosen], view.column)
         self._learnt = known
 
-    def _incumbent(self, history: History, view: View) -> Array:
-        """The best believed utility among what may win, in each direction."""
-        mean, _ = self._surrogate.predict(self._measured(history, view))
-        best: Array = mean[history.may_win].max(axis=0) if history.may_win.any() else mean.max(axis=0)
-        return best
+    def _incumbents(self, history: History, view: View) -> list[Array]:
+        """The best believed utility among what may win, in each direction, for each belief."""
+        may_win = history.may_win if history.may_win.any() else np.ones(len(history), dtype=np.bool_)
+        beliefs = self._surrogate.predict_both(self._measured(history, view))
+        return [mean[may_win].max(axis=0) for mean, _ in beliefs]
 
     def _candidates(self, history: History, view: View, rng: np.random.Generator) -> Codes:
-        grid, parts = self._grid, []
+        """Rows worth a look: the leaders' neighbours, the prior's, some by chance, and what failed with the blamed knob moved."""
+        near, far = [], []
+        leaders = history.leaders(_LEADERS, view.reach)
+        for place, row in enumerate(leaders):
+            near += [row[None, :], self._around(row, whole=place < _WHOLE)]
+            far.append(self._grid.two_changes(row, rng, _TWO_CHANGES))
         if len(self._rows):
             if self._best_first is not None:
-                parts.append(self._rows[self._best_first[:_POOL]])
-                parts.append(self._rows[self._best_first[_POOL :: max(1, len(self._rows) // _RANDOM)]][:_RANDOM])
-            parts.append(self._rows[rng.integers(0, len(self._rows), _RANDOM)])
-            if len(self._rows) <= _POOL:
-                parts.append(self._rows)
-        leaders = history.leaders(_LEADERS, view.reach)
-        for row in leaders:
-            parts += [row[None, :], grid.neighbours(row), grid.two_changes(row, rng, _TWO_CHANGES)]
-        parts += [
+                far.append(self._rows[self._best_first[:_POOL]])
+                far.append(self._rows[self._best_first[_POOL :: max(1, len(self._rows) // _RANDOM)]][:_RANDOM])
+            far.append(
+                self._rows if len(self._rows) <= _POOL else self._rows[rng.integers(0, len(self._rows), _RANDOM)]
+            )
+        far += [
             self._away_from(row, blamed) for row, blamed in zip(history.failed, history.accused, strict=True) if blamed
         ]
+        kept = self._possible(near)
+        others = self._possible(far)
+        if len(kept) + len(others) > _MOST_CANDIDATES:
+            others = others[rng.permutation(len(others))[: max(_MOST_CANDIDATES - len(kept), _FEWEST_FAR)]]
+        return self._grid.unique(np.concatenate([kept, others]))
+
+    def _possible(self, parts: Sequence[Codes]) -> Codes:
+        """The different rows that may work and whose settings go together."""
         if not parts:
-            return np.empty((0, len(grid.axes)), dtype=np.int64)
-        rows = grid.canonical(np.concatenate(parts))
+            return np.empty((0, len(self._grid.axes)), dtype=np.int64)
+        rows = self._grid.canonical(np.concatenate(parts))
         rows = rows[self._feasible(rows)]
-        if len(rows) <= _MOST_CANDIDATES:
+        return rows[[self._goes_together(row) for row in rows]] if len(rows) else rows
+
+    def _goes_together(self, row: NDArray[np.int64]) -> bool:
+        key = row.tobytes()
+        known = self._fits.get(key)
+        if known is None:
+            known = self._fits[key] = self._allowed(self._grid.decode(row))
+        return known
+
+    def _around(self, row: NDArray[np.int64], *, whole: bool) -> Codes:
+        """Rows that differ in one knob; where that does not go together with another one, that one is moved a little too."""
+        rows = self._grid.neighbours(row)
+        if not whole:
             return rows
-        # Too many: the neighbours of the leaders stay, of the others a part drawn at random.
-        near = (rows[:, None, :] != leaders[None, :, :]).sum(axis=2).min(axis=1, initial=99) <= 1
-        others = rng.permutation(np.flatnonzero(~near))[: max(_MOST_CANDIDATES - int(near.sum()), 100)]
-        kept: Codes = rows[np.concatenate([np.flatnonzero(near), others])]
-        return kept
+        blocked = rows[[not self._goes_together(other) for other in rows]]
+        repaired = [self._repaired(other, int(np.flatnonzero(other != row)[0])) for other in blocked]
+        return np.concatenate([rows, *repaired])
+
+    def _repaired(self, row: NDArray[np.int64], kept: int) -> Codes:
+        """Rows nearest to one that does not go together, with the knob `kept` as it is there."""
+        rows = self._grid.neighbours(row)
+        rows = rows[rows[:, kept] == row[kept]]
+        apart = sum(
+            np.abs(axis.places[rows[:, column]] - axis.places[row[column]]).sum(axis=1)
+            for column, axis in enumerate(self._grid.axes)
+        )
+        found: list[NDArray[np.int64]] = []
+        for place in np.argsort(apart, kind="stable"):
+            if self._goes_together(rows[place]):
+                found.append(rows[place])
+            if len(found) == _REPAIRS:
+                break
+        return np.array(found, dtype=np.int64).reshape(len(found), len(row))
 
     def _away_from(self, row: NDArray[np.int64], blamed: tuple[int, ...]) -> Codes:
         """What failed, with the knob that is blamed most moved."""
@@ -328,7 +377,7 @@ class Strategy:
             if not np.isfinite(score[place]):
                 return None
             searched = self._grid.decode(candidates[place])
-            if self._allowed(searched):
+            if not self._forbidden(searched):
                 return searched
         return None
 
@@ -341,7 +390,7 @@ class Strategy:
         looked_at = 0
         for place in order[: _LOOKED_AT * _POOL]:
             looked_at += 1
-            if self._allowed(self._grid.decode(rows[place])):
+            if self._goes_together(rows[place]):
                 front.append(int(place))
             if len(front) == _POOL:
                 break

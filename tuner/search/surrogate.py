@@ -64,6 +64,16 @@ WITH_PRIOR: Final = Usual(0.22, 0.1, 0.05)
 WITHOUT_PRIOR: Final = Usual(0.5, 0.6, 0.15)
 
 
+def usual_for(trust: float) -> Usual:
+    """Usual amplitudes when so much of the prior is believed: what it does not explain is left for the model to explain."""
+    low, high = WITH_PRIOR, WITHOUT_PRIOR
+    return Usual(
+        low.coarse**trust * high.coarse ** (1 - trust),
+        low.single**trust * high.single ** (1 - trust),
+        low.joint**trust * high.joint ** (1 - trust),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """What is fitted.
@@ -113,6 +123,16 @@ class Points:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Solved:
+    """The measurements solved for under some settings."""
+
+    fit: Fit
+    center: Array
+    inverse: Array
+    weights: Array
+
+
 class Surrogate:
     """The fitted model of one utility, or of several that share their settings."""
 
@@ -126,10 +146,8 @@ class Surrogate:
         self._coarse = tuple(place for place, each in enumerate(coarse) if each)
         self._fine = tuple(place for place, each in enumerate(coarse) if not each)
         self._has_prior = has_prior
-        self._usual = WITH_PRIOR if has_prior else WITHOUT_PRIOR
-        usual = self._usual
-        trust = 1.0 if has_prior else 0.0
-        self.fit_now = Fit(usual.coarse, usual.single, usual.joint, usual.noise, trust, (0.6,) * len(coarse))
+        self._axes = len(coarse)
+        self.fit_now = self._usual_fit(1.0 if has_prior else 0.0)
         self._turn = 0
 
     def fit(self, points: Points, utility: Array, column: int = 0) -> None:
@@ -158,16 +176,28 @@ class Surrogate:
         self._points = self._points.and_also(points)
         self._utility = np.concatenate([self._utility, mean])
         self._own = self._correlations(self._points, self._points)
-        self._factorise(self._center)
+        self._factorise([solved.center for solved in self._solved])
 
     def predict(self, points: Points) -> tuple[Array, Array]:
         """Mean (a column for each utility) and standard deviation of the utility without noise at some points."""
-        cross = self._covariances(self._correlations(points, self._points), [self.fit_now])[0]
+        return self._predict(self._solved[0], points, self._correlations(points, self._points))
+
+    def predict_both(self, points: Points) -> list[tuple[Array, Array]]:
+        """The same by the fitted settings and by the usual ones: from a few results the fitted ones are too sure of themselves."""
+        correlations = self._correlations(points, self._points)
+        return [self._predict(solved, points, correlations) for solved in self._solved]
+
+    def _predict(self, solved: _Solved, points: Points, correlations: Correlations) -> tuple[Array, Array]:
+        cross = self._covariances(correlations, [solved.fit])[0]
         cross += _same_session(points.session, self._points.session)
-        mean = self._center + self.fit_now.trust * points.prior + cross @ self._weights
-        solved = cross @ self._inverse.T
-        variance = self._own_variance() - np.einsum("ij,ij->i", solved, solved)
+        mean = solved.center + solved.fit.trust * points.prior + cross @ solved.weights
+        spread = cross @ solved.inverse.T
+        variance = self._own_variance(solved.fit) - np.einsum("ij,ij->i", spread, spread)
         return mean, np.sqrt(np.maximum(variance, 1e-10))
+
+    def _usual_fit(self, trust: float) -> Fit:
+        usual = usual_for(trust)
+        return Fit(usual.coarse, usual.single, usual.joint, usual.noise, trust, (0.6,) * self._axes)
 
     def _coordinates_to_fit(self, count: int) -> Iterator[list[Fit]]:
         """Alternatives along one coordinate after the other; each is made from the best fit so far."""
@@ -233,7 +263,7 @@ class Surrogate:
         return matrices
 
     def _penalty(self, fit: Fit) -> float:
-        usual = self._usual
+        usual = usual_for(fit.trust)
         steps = (
             math.log(fit.coarse / usual.coarse),
             math.log(fit.single / usual.single),
@@ -244,12 +274,15 @@ class Surrogate:
         doubt = 1.5 * (1 - fit.trust) if self._has_prior else 0.0
         return 0.5 * (sum(step * step for step in steps) + scales) + doubt
 
-    def _factorise(self, center: Array | None = None) -> None:
-        fit = self.fit_now
-        residual = self._utility - fit.trust * self._points.prior
-        self._center = _middle(residual) if center is None else center
-        self._inverse = np.linalg.inv(np.linalg.cholesky(self._own_covariances([fit])[0]))
-        self._weights = self._inverse.T @ (self._inverse @ (residual - self._center))
+    def _factorise(self, centers: Sequence[Array] | None = None) -> None:
+        """Solve for the fitted settings and for the usual ones."""
+        fits = [self.fit_now, self._usual_fit(self.fit_now.trust)]
+        inverses = np.linalg.inv(np.linalg.cholesky(self._own_covariances(fits)))
+        self._solved = []
+        for place, (fit, inverse) in enumerate(zip(fits, inverses, strict=True)):
+            residual = self._utility - fit.trust * self._points.prior
+            center = _middle(residual) if centers is None else centers[place]
+            self._solved.append(_Solved(fit, center, inverse, inverse.T @ (inverse @ (residual - center))))
 
     def _correlations(self, one: Points, other: Points) -> Correlations:
         return Correlations(one.coordinates, other.coordinates, self._coarse, self._fine)
@@ -267,9 +300,8 @@ class Surrogate:
         summed: Array = (amplitudes[:, :, None, None] * parts[places]).sum(axis=1) + _SHIFT**2
         return summed
 
-    def _own_variance(self) -> float:
+    def _own_variance(self, fit: Fit) -> float:
         """Variance of the utility anywhere before anything was measured."""
-        fit = self.fit_now
         coarse = fit.coarse**2 if self._coarse else 0.0
         fine = fit.joint**2 + fit.single**2 if self._fine else 0.0
         return _SHIFT**2 + coarse + fine
