@@ -68,7 +68,7 @@ MAX_REJECTIONS: Final = 5
 MAX_DRAWS: Final = 1000
 """Random draws in vain after which the space counts as exhausted."""
 
-ADVICE: Final = 2
+ADVICE: Final = 1
 """Starting points that are tried at once without a prior; more of them would only delay the model."""
 
 OLDER: Final = 1

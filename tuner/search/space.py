@@ -88,10 +88,13 @@ class Space:
     def near(self, params: Mapping[str, Value]) -> list[dict[str, Value]]:
         """Values of the searched knobs near to a configuration, the nearest first.
 
-        A number that lies between two choices is moved to either of them: together with others only one of them may work.
+        A number that lies between two choices is moved to either of them, and one that is a choice also to the next larger:
+        together with others only one of them may work.
         """
         options = {
-            name: _either_side(distribution, params.get(name, self._usual(name)))
+            name: _either_side(distribution, params[name])
+            if name in params
+            else (_nearest(distribution, self._usual(name)),)
             for name, distribution in self.distributions.items()
         }
         moved = [name for name, choices in options.items() if len(choices) > 1][:_MOST_MOVED]
@@ -188,15 +191,14 @@ def _nearest(distribution: BaseDistribution, value: Value) -> Value:
 
 
 def _either_side(distribution: BaseDistribution, value: Value) -> tuple[Value, ...]:
-    """The choices next to a number, the nearest first; for all else the nearest value."""
+    """The choice nearest to a number, and the ones next to the number; for all else the nearest value."""
     nearest = _nearest(distribution, value)
-    if not isinstance(distribution, CategoricalDistribution) or not _is_number(value) or nearest == value:
+    if not isinstance(distribution, CategoricalDistribution) or not _is_number(value):
         return (nearest,)
     numbers = [choice for choice in distribution.choices if _is_number(choice)]
-    below = [choice for choice in numbers if choice < value]
-    above = [choice for choice in numbers if choice > value]
-    sides = [side for side in (max(below, default=None), min(above, default=None)) if side is not None]
-    return tuple(sorted(sides, key=lambda choice: choice != nearest)) or (nearest,)
+    below = max((choice for choice in numbers if choice < value and nearest != value), default=None)
+    above = min((choice for choice in numbers if choice > value), default=None)
+    return tuple(dict.fromkeys(side for side in (nearest, below, above) if side is not None))
 
 
 def _apart(values: Mapping[str, Value], wanted: Mapping[str, Value], names: Sequence[str]) -> tuple[float, float]:

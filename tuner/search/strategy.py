@@ -45,6 +45,11 @@ _WHOLE: Final = 2
 """Leaders around which also a knob is moved that only goes together with another one moved."""
 
 _REPAIRS: Final = 2
+_BELIEVED: Final = 0.5
+"""Trust in the prior below which the search goes step by step from its leaders: far from all measurements it knows nothing."""
+
+_STEP: Final = 2
+_FAR: Final = 3.0
 _OPTIMIST_EVERY: Final = 4
 _OPTIMISM: Final = 1.5
 _CAUTION: Final = 0.3
@@ -217,6 +222,8 @@ class Strategy:
             for (mean, deviation), incumbent in zip(beliefs, incumbents, strict=True)
         ]
         improvement = np.log(np.mean(gains, axis=0) * np.maximum(chance, 1e-6))
+        if self._surrogate.fit_now.trust < _BELIEVED:
+            improvement = np.where(self._apart(candidates, history, view) > _STEP, improvement - _FAR, improvement)
         again = (tried > 0) & (tried <= _MOST_REPEATS) & (len(history) >= _REPEATS_FROM)
         repeated = np.where(again, improvement + np.log(_REPEAT_WEIGHT), -np.inf)
         return self._pick(candidates, np.where(tried > 0, repeated, improvement))
@@ -321,6 +328,12 @@ class Strategy:
         rows = self._grid.canonical(np.concatenate(parts))
         rows = rows[self._feasible(rows)]
         return rows[[self._goes_together(row) for row in rows]] if len(rows) else rows
+
+    def _apart(self, candidates: Codes, history: History, view: View) -> NDArray[np.int64]:
+        """In how many knobs each candidate differs from the leader next to it."""
+        leaders = history.leaders(_LEADERS, view.reach)
+        apart: NDArray[np.int64] = (candidates[:, None, :] != leaders[None, :, :]).sum(axis=2).min(axis=1)
+        return apart
 
     def _goes_together(self, row: NDArray[np.int64]) -> bool:
         key = row.tobytes()
