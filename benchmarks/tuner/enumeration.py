@@ -89,7 +89,12 @@ def load_truth(scenario: Scenario) -> Truth:
     Raises:
         FileNotFoundError: If it has not been made.
     """
-    with np.load(DATA / f"{scenario.name}.npz") as kept:
+    return _load(scenario.name)
+
+
+@cache
+def _load(name: str) -> Truth:
+    with np.load(DATA / f"{name}.npz") as kept:
         rows = kept["outcomes"][kept["of_configuration"]]
     value, violation, status, levels, start_s = rows.astype(np.float64).T
     return Truth(value, violation, status.astype(np.int64), levels.astype(np.int64), start_s)

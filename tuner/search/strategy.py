@@ -315,19 +315,17 @@ class Strategy:
         far += [
             self._away_from(row, blamed) for row, blamed in zip(history.failed, history.accused, strict=True) if blamed
         ]
-        kept = self._possible(near)
-        others = self._possible(far)
+        kept, others = self._possible(near), self._possible(far)
         if len(kept) + len(others) > _MOST_CANDIDATES:
             others = others[rng.permutation(len(others))[: max(_MOST_CANDIDATES - len(kept), _FEWEST_FAR)]]
         return self._grid.unique(np.concatenate([kept, others]))
 
     def _possible(self, parts: Sequence[Codes]) -> Codes:
-        """The different rows that may work and whose settings go together."""
+        """The different rows that may work; whether their settings go together is asked of those alone that are picked."""
         if not parts:
             return np.empty((0, len(self._grid.axes)), dtype=np.int64)
         rows = self._grid.canonical(np.concatenate(parts))
-        rows = rows[self._feasible(rows)]
-        return rows[[self._goes_together(row) for row in rows]] if len(rows) else rows
+        return rows[self._feasible(rows)]
 
     def _apart(self, candidates: Codes, history: History, view: View) -> NDArray[np.int64]:
         """In how many knobs each candidate differs from the leader next to it."""
@@ -390,7 +388,7 @@ class Strategy:
             if not np.isfinite(score[place]):
                 return None
             searched = self._grid.decode(candidates[place])
-            if not self._forbidden(searched):
+            if self._goes_together(candidates[place]) and not self._forbidden(searched):
                 return searched
         return None
 
