@@ -43,6 +43,15 @@ def test_a_default_left_to_the_server_cannot_be_a_searched_value() -> None:
     assert space.searched_part({"length": 21}) is None
 
 
+def test_advice_between_two_choices_may_be_moved_to_either_and_sizes_are_compared_by_their_ratio() -> None:
+    space = build_space(KNOBS, {"batch": (8, 32, 256), "fraction": (0.8, 0.9)}, {})
+
+    near = space.near({"batch": 128, "fraction": 0.9})
+
+    assert [values["batch"] for values in near] == [256, 32]
+    assert {values["fraction"] for values in near} == {0.9}
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
