@@ -11,17 +11,21 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.messages import TerminalSupportsSynchronizedOutput
 
-from sessions.commands import send_command
-from sessions.errors import SessionError
+from sessions.text import clean_line
 from tui.building import ViewRequest
 from tui.clock import ViewClock
+from tui.config import ScreenConfig, config_path, nearest, read_config
 from tui.feed import Feed
-from tui.formatting import shorten
+from tui.front_door import FrontDoor
 from tui.glyphs import GLYPH_SETS
+from tui.keys import binding_id, key
 from tui.messages import CommandSent, FeedFailed, SnapshotReady
+from tui.operator import Operator
 from tui.pacing import Pacer
 from tui.plain import AsciiFilter
+from tui.screens.export import ExportScreen
 from tui.screens.help import TEXTUAL_ACTIONS
+from tui.screens.inspect import InspectScreen
 from tui.screens.leave import LeaveScreen
 from tui.screens.live import LiveScreen
 from tui.screens.log import LogScreen
@@ -30,12 +34,13 @@ from tui.screens.sessions import SessionsScreen
 from tui.screens.tune import TuneScreen
 from tui.snapshot import SessionState, Snapshot
 from tui.terminal import TerminalSettings, terminal_settings
-from tui.theme import TRTUNE_THEME
+from tui.theme import THEMES, TRTUNE_THEME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from textual.dom import DOMNode
     from textual.filter import LineFilter
     from textual.screen import Screen
 
@@ -70,6 +75,8 @@ class TrtuneApp(App[AppResult]):
         read_only: Whether commands to the worker are out of reach.
         terminal: How to behave on this terminal.
         start_screen: Screen to begin with.
+        config: The user's own settings.
+        door: What the program lends the screen.
     """
 
     TITLE = "trtune"
@@ -93,11 +100,11 @@ class TrtuneApp(App[AppResult]):
         (34, "-tall"),
     ]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "view('live')", "live", group=_SCREENS),
-        Binding("2", "view('tune')", "tune", group=_SCREENS),
-        Binding("3", "view('sessions')", "sessions", group=_SCREENS),
-        Binding("4", "view('log')", "log", group=_SCREENS),
-        Binding("q", "leave", "leave", tooltip="Leave the screen; asks whether the work goes on"),
+        key("1", "view('live')", "live", group=_SCREENS),
+        key("2", "view('tune')", "tune", group=_SCREENS),
+        key("3", "view('sessions')", "sessions", group=_SCREENS),
+        key("4", "view('log')", "log", group=_SCREENS),
+        key("q", "leave", "leave", "Leave the screen; asks whether the work goes on"),
         Binding("ctrl+q,ctrl+c", "leave", "leave", show=False, priority=True),
     ]
 
@@ -110,6 +117,8 @@ class TrtuneApp(App[AppResult]):
         read_only: bool = False,
         terminal: TerminalSettings | None = None,
         start_screen: ScreenName | None = None,
+        config: ScreenConfig | None = None,
+        door: FrontDoor | None = None,
     ) -> None:
         super().__init__()
         self.session = session
@@ -122,9 +131,13 @@ class TrtuneApp(App[AppResult]):
         self._mode_asked = mode
         self._start_screen: ScreenName = start_screen or ("live" if session is not None else "sessions")
         self._feed: Feed | None = None
-        self._answers_awaited: dict[int, str] = {}
-        self.register_theme(TRTUNE_THEME)
+        self.config = config if config is not None else ScreenConfig()
+        self.door = door if door is not None else FrontDoor()
+        self.operator = Operator(self, read_only=read_only)
+        for theme in THEMES:
+            self.register_theme(theme)
         self.theme = TRTUNE_THEME.name
+        self._clashes: set[str] = set()
         self._pacer = Pacer(self._write, self._next_frame, self.set_timer)
         self.animation_level = "full" if self.terminal.animation else "none"
 
@@ -132,6 +145,7 @@ class TrtuneApp(App[AppResult]):
 
     def on_mount(self) -> None:
         """Paint first, then read."""
+        self._apply_config()
         self.switch_mode(self._start_screen)
         if self.session is not None:
             self.open_session(self.session, self._mode_asked)
@@ -141,7 +155,7 @@ class TrtuneApp(App[AppResult]):
         self.close_session()
         self.session = path
         self.snapshot = None
-        self._answers_awaited.clear()
+        self.operator.forget()
         clock = ViewClock() if mode == "live" else ViewClock.at_rest()
         self.request = ViewRequest(clock, logs=self.current_mode == "log")
         self._feed = Feed(path, self.request, self.post_message, self.terminal.fps)
@@ -176,7 +190,7 @@ class TrtuneApp(App[AppResult]):
                 screen.show(message.snapshot)
             if live_before != message.snapshot.state.live:
                 screen.refresh_bindings()
-        self._tell_answers(message.snapshot)
+        self.operator.tell_answers(message.snapshot)
         self.call_after_refresh(self._pacer.painted)
 
     @on(TerminalSupportsSynchronizedOutput)
@@ -222,35 +236,62 @@ class TrtuneApp(App[AppResult]):
     # -- commands to the worker -----------------------------------------------------------------------------------------
 
     def command(self, kind: str, args: Mapping[str, Any] | None = None) -> None:
-        """Ask the worker for something; writing to the file happens off the event loop."""
-        if self.session is not None and not self.read_only:
-            self.run_worker(partial(self._send, self.session, kind, dict(args or {})), thread=True, group="commands")
-
-    def _send(self, session: Path, kind: str, args: dict[str, Any]) -> None:
-        try:
-            identity = send_command(session, kind, args)
-        except SessionError as error:
-            self.post_message(CommandSent(kind, None, str(error)))
-        else:
-            self.post_message(CommandSent(kind, identity, ""))
+        """Ask the worker for something."""
+        self.operator.send(self.session, kind, args)
 
     @on(CommandSent)
     def take_sent(self, message: CommandSent) -> None:
         """Say that a command is on its way, or why not."""
-        if message.identity is None:
-            self.notify(message.error, severity="error", markup=False)
-            return
-        self._answers_awaited[message.identity] = message.kind
-        self.notify(f"{message.kind}: asked", timeout=1.5, markup=False)
+        self.operator.sent(message)
 
-    def _tell_answers(self, snapshot: Snapshot) -> None:
-        if not self._answers_awaited:
-            return
-        for command in snapshot.commands:
-            if command.id in self._answers_awaited and command.state in ("done", "refused"):
-                kind = self._answers_awaited.pop(command.id)
-                severity: Literal["information", "warning"] = "warning" if command.state == "refused" else "information"
-                self.notify(shorten(f"{kind}: {command.reply or command.state}", 120), severity=severity, markup=False)
+    # -- the user's own settings ----------------------------------------------------------------------------------------
+
+    def _apply_config(self) -> None:
+        problems = list(self.config.problems)
+        if self.config.theme:
+            if self.config.theme in self.available_themes:
+                self.theme = self.config.theme
+            else:
+                problems.append(
+                    f"theme {self.config.theme!r} is unknown{nearest(self.config.theme, self.available_themes)}"
+                )
+        if self.config.keys:
+            known = all_binding_ids()
+            wanted = {binding_id(word): keys for word, keys in self.config.keys.items()}
+            problems += [f"keys: {name!r} is unknown{nearest(name, known)}" for name in wanted if name not in known]
+            self.set_keymap({name: keys for name, keys in wanted.items() if name in known})
+        for problem in problems:
+            self.notify(clean_line(problem), severity="warning", timeout=10, markup=False)
+
+    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
+        """Say, once, which action has lost its key to one of the user's."""
+        words = {binding.description for binding in clashed_bindings if binding.description} - self._clashes
+        self._clashes |= words
+        if words:
+            told = f"your keys leave no key for: {', '.join(sorted(words))} (ctrl+p still reaches it)"
+            self.notify(clean_line(told), severity="warning", timeout=10, markup=False)
+
+    # -- what several screens offer -------------------------------------------------------------------------------------
+
+    def copy(self, name: str, text: str) -> None:
+        """Hand a text to the terminal's clipboard (OSC 52), which works over SSH where the terminal allows it."""
+        self.copy_to_clipboard(text)
+        self.notify(f"copied: {name}, where your terminal takes it", timeout=2.5, markup=False)
+
+    def export(self, form: str) -> None:
+        """Show the best configuration in a form."""
+        if self.session is not None:
+            self.push_screen(ExportScreen(self.session, None, form))
+
+    def inspect(self) -> None:
+        """Look closer at what the session screen in front shows."""
+        if not isinstance(self.screen, InspectScreen):
+            self.push_screen(InspectScreen())
+
+    def compare_trial(self) -> None:
+        """Choose what to compare the trial looked at with, and show both."""
+        if self.session is not None and self.snapshot is not None:
+            self.notify("soon")
 
     # -- screens and leaving --------------------------------------------------------------------------------------------
 
@@ -297,6 +338,17 @@ class TrtuneApp(App[AppResult]):
             yield SystemCommand(title, f"{binding.tooltip or title}  [{self.get_key_display(binding)}]", action)
 
 
+def all_binding_ids() -> set[str]:
+    """The names by which keys can be changed."""
+    found = set()
+    for owner in (TrtuneApp, LiveScreen, TuneScreen, SessionsScreen, LogScreen, InspectScreen):
+        for base in owner.__mro__:
+            for binding in base.__dict__.get("BINDINGS", ()):
+                if isinstance(binding, Binding) and binding.id is not None:
+                    found.add(binding.id)
+    return found
+
+
 def run_app(
     session: Path | None,
     *,
@@ -307,6 +359,7 @@ def run_app(
     fps: float | None = None,
     mouse: bool = True,
     start_screen: ScreenName | None = None,
+    door: FrontDoor | None = None,
 ) -> AppResult:
     """Run the screen until it is left.
 
@@ -319,13 +372,16 @@ def run_app(
         fps: Most refreshes a second; by default what suits the terminal.
         mouse: Whether the mouse is used.
         start_screen: Screen to begin with.
+        door: What the program lends the screen.
 
     Returns:
         How it was left.
     """
-    terminal = terminal_settings(ascii_only=ascii_only)
-    if fps is not None:
-        terminal = replace(terminal, fps=fps)
+    config = read_config(config_path())
+    terminal = terminal_settings(ascii_only=ascii_only or config.ascii)
+    wanted_fps = fps if fps is not None else config.fps
+    if wanted_fps is not None:
+        terminal = replace(terminal, fps=wanted_fps)
     app = TrtuneApp(
         session,
         sessions_dir=sessions_dir,
@@ -333,6 +389,8 @@ def run_app(
         read_only=read_only,
         terminal=terminal,
         start_screen=start_screen,
+        config=config,
+        door=door,
     )
-    result = app.run(mouse=mouse)
+    result = app.run(mouse=mouse and config.mouse)
     return result if result is not None else AppResult("quit", session)

@@ -11,6 +11,7 @@ from sessions.records import RUNNING
 from tui.facts import session_facts
 from tui.harmless import all_harmless, harmless
 from tui.liveness import session_state
+from tui.notes import notes_key, read_notes
 from tui.snapshot import NS_PER_S, SessionFacts, Snapshot, Track, baseline_trial, best_trial
 from tui.tracks import TrackCache
 
@@ -41,12 +42,14 @@ class ViewRequest:
         clock: The moment.
         window_ns: Length of the plots; 0 is the whole session; None is the trial looked at.
         selected_trial: Trial whose details are wanted, or None for the one under way.
+        range_ns: Start and end of the plots, in place of `window_ns`.
         logs: Whether log lines are wanted.
     """
 
     clock: ViewClock
     window_ns: int | None = DEFAULT_WINDOW_NS
     selected_trial: int | None = None
+    range_ns: tuple[int, int] | None = None
     logs: bool = False
 
 
@@ -79,6 +82,7 @@ class SnapshotBuilder:
         self._trials: tuple[Trial, ...] = ()
         self._trials_key: tuple[int, int] = (-1, -1)
         self._generation = 0
+        self._notes = (0, 0)
 
     @property
     def end_ns(self) -> int:
@@ -94,8 +98,12 @@ class SnapshotBuilder:
         )
 
     def _look(self) -> None:
+        notes = notes_key(self._reader.path)
         if self._reader.changed():
             self._changed = self._history_pending = True
+        elif notes != self._notes:
+            self._history_pending = True
+        self._notes = notes
 
     def build(self, request: ViewRequest, *, now_ns: int, now_utc_ns: int) -> Snapshot:
         """The snapshot of a request.
@@ -122,7 +130,7 @@ class SnapshotBuilder:
         trials = self._trials_at(at_ns)
         running = next((trial for trial in reversed(trials) if trial.state == RUNNING), None)
         selected = _selected(trials, request.selected_trial, running)
-        window_ns = self._window(request.window_ns, at_ns, running or selected)
+        window_ns = request.range_ns or self._window(request.window_ns, at_ns, running or selected)
         sources = self._sources(window_ns[0], at_ns)
         phase, level = self._under_way(running, at_ns)
         return Snapshot(
@@ -167,7 +175,7 @@ class SnapshotBuilder:
             session_facts(reader.path, reader.meta()),
             trials,
             phases,
-            all_harmless(reader.events()),
+            (*all_harmless(reader.events()), *read_notes(reader.path)),
             reader.commands(),
             tuple(sorted(boundaries)),
         )

@@ -1,10 +1,11 @@
-"""Makes records from a stranger's file harmless: texts are cleaned, and a value of the wrong kind is refused.
+"""Makes values from a stranger's file harmless: texts are cleaned, and a record with a value of the wrong kind is refused.
 
 SQLite stores any kind of value in any column, so that a file may hold a word where a number belongs.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -81,3 +82,40 @@ def harmless(record: Record) -> Record:
 def all_harmless(records: Iterable[Record]) -> tuple[Record, ...]:
     """All records made harmless."""
     return tuple([harmless(record) for record in records])
+
+
+MAX_FACT_TEXT = 400
+
+
+def text(value: object) -> str:
+    """A text on one line, cut; empty for anything else."""
+    return clean_line(value)[:MAX_FACT_TEXT] if isinstance(value, str) else ""
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def count(value: object) -> int:
+    """A number of things, 0 where none is told."""
+    return int(number(value) or 0)
+
+
+def scalar(value: object) -> bool | int | float | str | None:
+    """The value of a knob; anything that is none becomes a text."""
+    if isinstance(value, str):
+        return text(value)
+    return value if value is None or isinstance(value, bool | int | float) else text(str(value))
+
+
+def table(value: object) -> Mapping[str, Any]:
+    """A table, empty for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def values(value: object) -> list[Any]:
+    """A list, empty for anything else."""
+    return value if isinstance(value, list) else []

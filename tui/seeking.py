@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tui.snapshot import improvements
 
 if TYPE_CHECKING:
+    from sessions.records import Event
     from tui.snapshot import Snapshot
 
 NS_PER_S = 1_000_000_000
@@ -61,15 +62,29 @@ def neighbour_trial_ns(snapshot: Snapshot, step: int, *, improved: bool = False)
     return next((t_ns for t_ns in reversed(moments) if t_ns < snapshot.at_ns), None)
 
 
+def neighbour_mark_ns(snapshot: Snapshot, step: int) -> int | None:
+    """The next (`step` 1) or previous (-1) mark; None at the edge."""
+    moments = [event.t_ns for event in marks(snapshot)]
+    if step > 0:
+        return next((t_ns for t_ns in moments if t_ns > snapshot.at_ns), None)
+    return next((t_ns for t_ns in reversed(moments) if t_ns < snapshot.at_ns), None)
+
+
+def marks(snapshot: Snapshot) -> list[Event]:
+    """Marks and notes in the order of their moments."""
+    return sorted((event for event in snapshot.events if event.kind == "mark"), key=lambda event: event.t_ns)
+
+
 _OFFSET = re.compile(r"([+-])\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h)?$")
 _UNITS_NS = {"ms": 1_000_000, "s": NS_PER_S, "m": 60 * NS_PER_S, "h": 3600 * NS_PER_S, None: NS_PER_S}
 _TIME = re.compile(r"(?:(\d+):)?(\d+):(\d{1,2})(u(?:tc)?)?$")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%$")
 _TRIAL = re.compile(r"t(?:rial)?\s*(\d+)$")
+_MARK = re.compile(r"m(?:ark)?\s*(\d+)$")
 
 
 def parse_moment(text: str, snapshot: Snapshot) -> int:
-    """The moment a person means: `t17`, `best`, `start`, `end`, `+5m`, `-30s`, `63%`, `12:30`, `1:02:03`, `14:03:10utc`.
+    """The moment a person means: `t17`, `best`, `mark 2`, `start`, `end`, `+5m`, `-30s`, `63%`, `12:30`, `1:02:03`, `14:03:10utc`.
 
     Raises:
         ValueError: If it cannot be understood or does not exist; its text says what is possible.
@@ -88,6 +103,11 @@ def parse_moment(text: str, snapshot: Snapshot) -> int:
         if trial is None:
             raise ValueError(f"there is no trial {match[1]}")
         return trial.start_ns
+    if match := _MARK.match(wanted):
+        found_marks = marks(snapshot)
+        if not 1 <= int(match[1]) <= len(found_marks):
+            raise ValueError(f"there is no mark {match[1]}; there are {len(found_marks)}, counted from 1")
+        return found_marks[int(match[1]) - 1].t_ns
     if match := _OFFSET.match(wanted):
         offset_ns = round(float(match[2]) * _UNITS_NS[match[3]])
         return _inside(snapshot.at_ns + (offset_ns if match[1] == "+" else -offset_ns), snapshot)
@@ -96,7 +116,9 @@ def parse_moment(text: str, snapshot: Snapshot) -> int:
     if match := _TIME.match(wanted):
         seconds = int(match[1] or 0) * 3600 + int(match[2]) * 60 + int(match[3])
         return _inside(_from_utc(seconds, snapshot) if match[4] else seconds * NS_PER_S, snapshot)
-    raise ValueError(f"{text.strip()[:20]!r} is no moment: t17, best, start, end, +5m, -30s, 63%, 12:30, 14:03:10utc")
+    raise ValueError(
+        f"{text.strip()[:20]!r} is no moment: t17, best, mark 2, start, end, +5m, -30s, 63%, 12:30, 14:03:10utc"
+    )
 
 
 def _inside(t_ns: int, snapshot: Snapshot) -> int:

@@ -7,6 +7,8 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from tui.search_facts import SearchFacts
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -67,6 +69,9 @@ class KnobFact:
     high: float | None
     choices: tuple[Any, ...]
     default: Any
+    log: bool = False
+    step: float | None = None
+    help: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,8 @@ class SessionFacts:
         verdict: Whether the winner was proven against the baseline, in words.
         gpu_note: Why there is no GPU to show.
         version: Version of the trtune that wrote it.
+        search: What the worker tells about its search.
+        profile: State of a profile of the server that is being taken, or empty.
         origin_utc_ns: UTC of session time 0, or 0.
     """
 
@@ -107,6 +114,8 @@ class SessionFacts:
     verdict: str = ""
     gpu_note: str = ""
     version: str = ""
+    search: SearchFacts = field(default_factory=SearchFacts)
+    profile: str = ""
     origin_utc_ns: int = 0
 
     @property

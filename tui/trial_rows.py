@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sessions.text import clean_line
 from tui.formatting import NS_PER_S, number, percent, short_name, span, value_text
@@ -105,12 +106,32 @@ def detail_lines(snapshot: Snapshot) -> list[Line]:
     lines = [_headline(snapshot, trial)]
     if trial.failure is not None:
         lines += _failure_lines(trial)
+    lines += _judgement_lines(snapshot, trial)
     lines += _level_lines(snapshot)
     lines += _param_lines(snapshot, trial)
-    command = trial.launch.get("command")
-    if command:
-        text = " ".join(str(part) for part in command) if isinstance(command, list) else str(command)
-        lines.append((("command  ", "dim"), (clean_line(text), "")))
+    if command := launch_command(trial.launch):
+        lines.append((("command  ", "dim"), (command, "")))
+    return lines
+
+
+def launch_command(launch: Mapping[str, Any]) -> str:
+    """The command line of a launch, as typed in a shell; empty when there is none."""
+    words = launch.get("argv") or launch.get("command") or ()
+    return shlex.join(clean_line(str(word)) for word in words) if isinstance(words, list) else clean_line(str(words))
+
+
+def _judgement_lines(snapshot: Snapshot, trial: Trial) -> list[Line]:
+    """What limited the trial, with the evidence, and whether its answers are still good."""
+    lines: list[Line] = []
+    found = snapshot.facts.search.diagnoses.get(trial.number)
+    if found is not None and found.text:
+        lines.append((("limited by  ", "dim"), (found.text, "accent")))
+        lines += [((f"  {line}", "dim"),) for line in found.evidence]
+        if found.knob:
+            lines.append((("move  ", "dim"), (found.knob, "warn")))
+    quality = snapshot.facts.search.quality.get(trial.number)
+    if quality is not None and quality.text:
+        lines.append((("quality  ", "dim"), (quality.text, "ok" if quality.passed else "bad")))
     return lines
 
 

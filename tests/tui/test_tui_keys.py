@@ -14,7 +14,7 @@ from tests.tui.sample_session import write_sample_session
 from tests.tui.screen_helpers import revive, running_app, shown, until
 from tui.app import AppResult
 from tui.screens.confirm import ConfirmScreen
-from tui.screens.enqueue import EnqueueScreen
+from tui.screens.form import FormScreen
 from tui.screens.help import HelpScreen
 from tui.screens.leave import LeaveScreen
 from tui.screens.log import LogScreen
@@ -178,8 +178,8 @@ async def test_mark_of_a_finished_session_is_explained(sample: Path) -> None:
 async def test_enqueue_sends_checked_params(live: Path) -> None:
     async with running_app(live, mode="live", screen="tune") as (app, pilot):
         await pilot.press("e")
-        assert isinstance(app.screen, EnqueueScreen)
-        batch = app.screen.query_one("#knob0", Input)
+        assert isinstance(app.screen, FormScreen)
+        batch = app.screen.query_one("#field0", Input)
         batch.value = "99999"
         await pilot.press("enter")
         assert "max_batch_size: '99999' is not allowed" in shown(app)
@@ -209,7 +209,7 @@ async def test_read_only_screen_sends_nothing(live: Path) -> None:
     async with running_app(live, mode="live", screen="tune", read_only=True) as (app, pilot):
         await pilot.press("p", "k", "x", "e")
 
-        assert not isinstance(app.screen, ConfirmScreen | EnqueueScreen)
+        assert not isinstance(app.screen, ConfirmScreen | FormScreen)
     assert commands(live) == []
 
 

@@ -6,16 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
-from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
+from tui.keys import key
 from tui.screens.session import SessionScreen
 from tui.widgets.log_view import LogView
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
+    from textual.binding import BindingType
 
-    from tui.snapshot import Snapshot
 
 MAX_SEARCH_TEXT = 200
 
@@ -25,16 +25,17 @@ class LogScreen(SessionScreen):
 
     CSS_PATH = "log.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "search", "search", key_display="/"),
-        Binding("n", "match(1)", "next match"),
-        Binding("N", "match(-1)", "match before", show=False),
-        Binding("l", "level", "level", tooltip="Show from debug, info, warning, error"),
-        Binding("s", "stream", "stream", tooltip="Show all, server, worker, load"),
-        Binding("up", "scroll(-1)", "up", show=False),
-        Binding("down", "scroll(1)", "down", show=False),
-        Binding("pageup", "scroll_page(-1)", "page up", show=False),
-        Binding("pagedown", "scroll_page(1)", "page down", show=False),
-        Binding("escape", "clear_search", "clear search", show=False),
+        key("slash", "search", "search", "A text in the lines"),
+        key("n", "match(1)", "next match"),
+        key("N", "match(-1)", "match before", show=False),
+        key("F", "failure", "failure", "The line by which a trial failed; once more: that of the trial before"),
+        key("l", "level", "level", "Show from debug, info, warning, error"),
+        key("s", "stream", "stream", "Show all, server, worker, load"),
+        key("up", "scroll(-1)", "up", show=False),
+        key("down", "scroll(1)", "down", show=False),
+        key("pageup", "scroll_page(-1)", "page up", show=False),
+        key("pagedown", "scroll_page(1)", "page down", show=False),
+        key("escape", "clear_search", "clear search", show=False),
     ]
 
     def compose_body(self) -> ComposeResult:
@@ -55,10 +56,6 @@ class LogScreen(SessionScreen):
         """Log lines are not needed elsewhere."""
         if not self.app.screen_stack or self.app.screen is not self:
             self.trtune.ask(replace(self.request, logs=False))
-
-    def show(self, snapshot: Snapshot) -> None:
-        """Draw a snapshot; one built without log lines keeps those that are shown."""
-        super().show(snapshot)
 
     def action_search(self) -> None:
         """Open the search."""
@@ -89,6 +86,11 @@ class LogScreen(SessionScreen):
         """Go to the next match, or the one before."""
         if not self.query_one(LogView).go_to_match(step):
             self.notify("no match", timeout=1.5, markup=False)
+
+    def action_failure(self) -> None:
+        """Go to the line by which a trial failed: the newest, then the ones before."""
+        if not self.query_one(LogView).go_to_failure():
+            self.notify("no line here made a trial fail", timeout=2, markup=False)
 
     def action_level(self) -> None:
         """Show only lines from the next level on."""

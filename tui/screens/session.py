@@ -11,10 +11,15 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from tui.building import DEFAULT_WINDOW_NS, MIN_WINDOW_NS
+from tui.copying import copyable
+from tui.formatting import clock_text, shorten
+from tui.keys import key
+from tui.notes import add_note
+from tui.screens.choose import ChooseScreen
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.help import HelpScreen
 from tui.screens.prompt import PromptScreen
-from tui.seeking import HeldKey, neighbour_trial_ns, parse_moment, sample_step_ns
+from tui.seeking import HeldKey, neighbour_mark_ns, neighbour_trial_ns, parse_moment, sample_step_ns
 from tui.snapshot import NS_PER_S
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.lines import LineWidget
@@ -36,8 +41,9 @@ _BEST = Binding.Group("best", compact=True)
 _SAMPLE = Binding.Group("sample", compact=True)
 _SPEED = Binding.Group("speed", compact=True)
 _ZOOM = Binding.Group("zoom", compact=True)
+_MARK = Binding.Group("to mark", compact=True)
 
-COMMAND_ACTIONS = ("pause", "skip", "stop_work", "detach", "mark")
+COMMAND_ACTIONS = ("pause", "skip", "stop_work", "detach", "mark", "profile")
 """Actions that ask the worker for something: only while one writes."""
 
 
@@ -46,40 +52,48 @@ class SessionScreen(Screen[None]):
 
     AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("question_mark", "help", "help", key_display="?", tooltip="What every key does"),
-        Binding("p", "pause", "pause", tooltip="Let the worker pause after the trial it is in, or go on"),
-        Binding("k", "skip", "skip", tooltip="End the running trial without a result"),
-        Binding("x", "stop_work", "stop", tooltip="End the whole session, after a question"),
-        Binding("d", "detach", "detach", tooltip="Leave; the work goes on"),
-        Binding("space", "play", "play", key_display="space", tooltip="Replay: play or pause"),
-        Binding("left", "seek(-5)", "back", key_display="←", group=_SEEK, tooltip="5 s back; faster while held"),
-        Binding("right", "seek(5)", "on", key_display="→", group=_SEEK, tooltip="5 s on; faster while held"),
-        Binding("left_square_bracket", "trial(-1)", "trial before", key_display="[", group=_TRIAL),
-        Binding("right_square_bracket", "trial(1)", "next trial", key_display="]", group=_TRIAL),
-        Binding("left_curly_bracket", "improvement(-1)", "improvement before", key_display="{", group=_BEST),
-        Binding("right_curly_bracket", "improvement(1)", "next improvement", key_display="}", group=_BEST),
-        Binding("less_than_sign", "speed(-1)", "slower", key_display="<", group=_SPEED),
-        Binding("greater_than_sign", "speed(1)", "faster", key_display=">", group=_SPEED),
-        Binding("f", "follow", "follow", tooltip="Go to the end, and stay there while the session grows"),
-        Binding("g", "go_to", "go to", tooltip="t17, best, +5m, 63%, 12:30, 14:03:10utc"),
-        Binding("z", "zoom_trial", "this trial", group=_ZOOM, tooltip="Plots show the trial looked at, and back"),
-        Binding("Z", "zoom_all", "whole session", group=_ZOOM, tooltip="Plots show the whole session, and back"),
-        Binding("minus", "zoom(2.0)", "longer past", key_display="-", group=_ZOOM),
-        Binding("plus,equals_sign", "zoom(0.5)", "shorter past", key_display="+", group=_ZOOM),
-        Binding("m", "mark", "mark", tooltip="Write a note on the time axis"),
-        Binding("comma", "sample(-1)", "sample before", key_display=",", group=_SAMPLE),
-        Binding("full_stop", "sample(1)", "next sample", key_display=".", group=_SAMPLE),
-        Binding("shift+left", "seek(-60)", "1 min back", show=False),
-        Binding("shift+right", "seek(60)", "1 min on", show=False),
-        Binding("ctrl+left", "tenth(-1)", "a tenth of the session back", show=False),
-        Binding("ctrl+right", "tenth(1)", "a tenth of the session on", show=False),
-        Binding("home", "start", "start of the session", show=False),
-        Binding("end", "follow", "end of the session", show=False),
+        key("question_mark", "help", "help", "What every key does"),
+        key("p", "pause", "pause", "Let the worker pause after the trial it is in, or go on"),
+        key("k", "skip", "skip", "End the running trial without a result"),
+        key("x", "stop_work", "stop", "End the whole session, after a question"),
+        key("d", "detach", "detach", "Leave; the work goes on"),
+        key("T", "profile", "profile", "Take a profile of the server, or end the one that is being taken", show=False),
+        key("space", "play", "play", "Replay: play or pause"),
+        key("left", "seek(-5)", "back", "5 s back; faster while held", group=_SEEK),
+        key("right", "seek(5)", "on", "5 s on; faster while held", group=_SEEK),
+        key("left_square_bracket", "trial(-1)", "trial before", group=_TRIAL),
+        key("right_square_bracket", "trial(1)", "next trial", group=_TRIAL),
+        key("left_curly_bracket", "improvement(-1)", "improvement before", group=_BEST),
+        key("right_curly_bracket", "improvement(1)", "next improvement", group=_BEST),
+        key("left_parenthesis", "to_mark(-1)", "mark before", group=_MARK),
+        key("right_parenthesis", "to_mark(1)", "next mark", group=_MARK),
+        key("less_than_sign", "speed(-1)", "slower", group=_SPEED),
+        key("greater_than_sign", "speed(1)", "faster", group=_SPEED),
+        key("f", "follow", "follow", "Go to the end, and stay there while the session grows"),
+        key("g", "go_to", "go to", "t17, best, mark 2, +5m, 63%, 12:30, 14:03:10utc"),
+        key("z", "zoom_trial", "this trial", "Plots show the trial looked at, and back", group=_ZOOM),
+        key("Z", "zoom_all", "whole session", "Plots show the whole session, and back", group=_ZOOM),
+        key("minus", "zoom(2.0)", "longer past", group=_ZOOM),
+        key("plus,equals_sign", "zoom(0.5)", "shorter past", group=_ZOOM),
+        key("a", "zoom_range", "range", "Plots show a range: press once at its start and once at its end", group=_ZOOM),
+        key("m", "mark", "mark", "Write a note on the time axis"),
+        key("y", "copy", "copy", "Copy a value or a command to the clipboard of your terminal"),
+        key("i", "inspect", "inspect", "A GPU, a request's life, the iterations"),
+        key("c", "compare", "compare", "Beside another trial or another session"),
+        key("comma", "sample(-1)", "sample before", group=_SAMPLE),
+        key("full_stop", "sample(1)", "next sample", group=_SAMPLE),
+        key("shift+left", "seek(-60)", "1 min back", show=False),
+        key("shift+right", "seek(60)", "1 min on", show=False),
+        key("ctrl+left", "tenth(-1)", "a tenth of the session back", show=False),
+        key("ctrl+right", "tenth(1)", "a tenth of the session on", show=False),
+        key("home", "start", "start of the session", show=False),
+        key("end", "follow", "end of the session", show=False),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self._held = HeldKey()
+        self._range_from_ns: int | None = None
 
     def compose_body(self) -> ComposeResult:
         """What lies between header and timeline."""
@@ -125,8 +139,10 @@ class SessionScreen(Screen[None]):
         if action in COMMAND_ACTIONS:
             if self.snapshot is not None and self.snapshot.facts.watching and action in ("pause", "skip"):
                 return False
+            if action == "mark":
+                return self.snapshot is not None
             if self.snapshot is None or not self.snapshot.state.live:
-                return action == "mark" and self.snapshot is not None
+                return False
             return None if self.trtune.read_only and action != "detach" else True
         return True
 
@@ -191,6 +207,18 @@ class SessionScreen(Screen[None]):
         """Go to the improvement of the best before or after."""
         self.action_trial(step, improved=True)
 
+    def action_to_mark(self, step: int) -> None:
+        """Go to the mark before or after, and tell its text."""
+        if self.snapshot is None:
+            return
+        at_ns = neighbour_mark_ns(self.snapshot, step)
+        if at_ns is None:
+            self.notify("no further mark in this direction", timeout=2, markup=False)
+            return
+        self._seek(at_ns)
+        told = next(event.text for event in self.snapshot.events if event.kind == "mark" and event.t_ns == at_ns)
+        self.notify(shorten(told, 120), timeout=4, markup=False)
+
     def action_speed(self, steps: int) -> None:
         """Replay faster or slower."""
         if self.snapshot is not None:
@@ -220,20 +248,21 @@ class SessionScreen(Screen[None]):
                 self._seek(parse_moment(text, self.snapshot))
 
         self.app.push_screen(
-            PromptScreen("Go to", "t17, best, start, end, +5m, -30s, 63%, 12:30, 14:03:10utc", check), go
+            PromptScreen("Go to", "t17, best, mark 2, end, +5m, -30s, 63%, 12:30, 14:03:10utc", check), go
         )
 
     # -- the window of the plots ----------------------------------------------------------------------------------------
 
+    def _show_window(self, window_ns: int | None) -> None:
+        self.trtune.ask(replace(self.request, window_ns=window_ns, range_ns=None))
+
     def action_zoom_trial(self) -> None:
         """Plots show the trial looked at; once more: the last five minutes."""
-        again = self.request.window_ns is None
-        self.trtune.ask(replace(self.request, window_ns=DEFAULT_WINDOW_NS if again else None))
+        self._show_window(DEFAULT_WINDOW_NS if self.request.window_ns is None else None)
 
     def action_zoom_all(self) -> None:
         """Plots show the whole session; once more: the last five minutes."""
-        again = self.request.window_ns == 0
-        self.trtune.ask(replace(self.request, window_ns=DEFAULT_WINDOW_NS if again else 0))
+        self._show_window(DEFAULT_WINDOW_NS if self.request.window_ns == 0 else 0)
 
     def action_zoom(self, factor: float) -> None:
         """Plots show a longer or a shorter past."""
@@ -241,7 +270,23 @@ class SessionScreen(Screen[None]):
             return
         start_ns, end_ns = self.snapshot.window_ns
         window_ns = round((end_ns - start_ns) * factor)
-        self.trtune.ask(replace(self.request, window_ns=max(MIN_WINDOW_NS, min(window_ns, 7 * 86_400 * NS_PER_S))))
+        self._show_window(max(MIN_WINDOW_NS, min(window_ns, 7 * 86_400 * NS_PER_S)))
+
+    def action_zoom_range(self) -> None:
+        """First the start of a range, then its end; once more: the last five minutes."""
+        if self.snapshot is None:
+            return
+        if self.request.range_ns is not None:
+            self._show_window(DEFAULT_WINDOW_NS)
+        elif self._range_from_ns is None:
+            self._range_from_ns = self._at_ns
+            told = f"range from {clock_text(self._range_from_ns)}: go to its other end and press a again"
+            self.notify(told, timeout=4, markup=False)
+        else:
+            start_ns, end_ns = sorted((self._range_from_ns, self._at_ns))
+            self._range_from_ns = None
+            range_ns = (start_ns, max(end_ns, start_ns + NS_PER_S))
+            self.trtune.ask(replace(self.request, range_ns=range_ns))
 
     # -- commands to the worker -----------------------------------------------------------------------------------------
 
@@ -272,17 +317,64 @@ class SessionScreen(Screen[None]):
         self.trtune.leave("detach")
 
     def action_mark(self) -> None:
-        """Write a note on the time axis, at the present moment."""
-        if self.snapshot is None or not self.snapshot.state.live:
-            self.notify("a note can be written only while the worker is running: this session is over", markup=False)
-        elif self.trtune.read_only:
-            self.notify("this screen only reads (--read-only)", markup=False)
-        else:
+        """Write a note: into the session at its present, beside the file at any other moment."""
+        snapshot = self.snapshot
+        if snapshot is None:
+            return
+        if snapshot.state.live and self.request.clock.pinned and not self.trtune.read_only:
             self.app.push_screen(PromptScreen("Mark now", "a note on the time axis"), self._send_mark)
+        else:
+            at_ns = snapshot.at_ns
+            title = f"Note at {clock_text(at_ns)}, kept beside the session"
+            self.app.push_screen(
+                PromptScreen(title, "a note on the time axis"), lambda text: self._keep_note(at_ns, text)
+            )
 
     def _send_mark(self, text: str | None) -> None:
         if text:
             self.trtune.command("mark", {"text": text})
+
+    def _keep_note(self, at_ns: int, text: str | None) -> None:
+        if not text or self.trtune.session is None:
+            return
+        try:
+            add_note(self.trtune.session, at_ns, text)
+        except OSError as error:
+            told = f"the note cannot be kept in {self.trtune.session.parent}: {error.strerror}"
+            self.notify(told, severity="error", markup=False)
+        else:
+            self.trtune.ask(replace(self.request))
+
+    def action_profile(self) -> None:
+        """Begin a profile of the server, or end the one that was begun last."""
+        if self.snapshot is None:
+            return
+        answered = [each for each in self.snapshot.commands if each.kind == "profile" and each.state == "done"]
+        taking = bool(answered) and answered[-1].args.get("action") == "start"
+        self.trtune.command("profile", {"action": "stop" if taking else "start"})
+
+    # -- looking closer -------------------------------------------------------------------------------------------------
+
+    def action_copy(self) -> None:
+        """Choose a value or a command, and hand it to the terminal's clipboard."""
+        if self.snapshot is None:
+            return
+        found = copyable(self.snapshot)
+
+        def copy(place: str | None) -> None:
+            if place is not None:
+                self.trtune.copy(*found[int(place)])
+
+        lines = [(str(place), shorten(f"{name:<26} {text}", 64)) for place, (name, text) in enumerate(found)]
+        self.app.push_screen(ChooseScreen("Copy", lines, "copy"), copy)
+
+    def action_inspect(self) -> None:
+        """Look closer: a GPU, a request, the iterations."""
+        self.trtune.inspect()
+
+    def action_compare(self) -> None:
+        """Choose what to compare the trial looked at with."""
+        self.trtune.compare_trial()
 
     def action_help(self) -> None:
         """Show what every key does."""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.text import Text
 from textual import on, work
-from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.message import Message
@@ -15,6 +14,7 @@ from textual.widgets import DataTable, Input, Static
 
 from sessions.text import clean_line
 from tui.formatting import NS_PER_S, fit, percent, shorten, span, utc_text
+from tui.keys import key
 from tui.screens.help import HelpScreen
 from tui.session_list import SessionEntry, list_sessions
 from tui.widgets.key_bar import KeyBar
@@ -23,6 +23,7 @@ from tui.widgets.too_small import TooSmall
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
+    from textual.binding import BindingType
 
     from tui.app import TrtuneApp
 
@@ -45,11 +46,14 @@ class SessionsScreen(Screen[None]):
 
     CSS_PATH = "sessions.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("question_mark", "help", "help", key_display="?", tooltip="What every key does"),
-        Binding("enter", "open", "open", tooltip="Show the chosen session"),
-        Binding("slash", "search", "search", key_display="/", tooltip="Names, models, engines"),
-        Binding("r", "reload", "read again"),
-        Binding("escape", "clear_search", "clear search", show=False),
+        key("question_mark", "help", "help", "What every key does"),
+        key("enter", "open", "open", "Show the chosen session"),
+        key("n", "new", "new", "Set up: find servers here, choose what to do, start"),
+        key("c", "compare", "compare", "Beside another session: once for each of the two"),
+        key("slash", "search", "search", "Names, models, engines"),
+        key("y", "copy", "copy", "Copy the path of the chosen session"),
+        key("R", "reload", "read again", show=False),
+        key("escape", "clear_search", "clear search", show=False),
     ]
 
     def __init__(self) -> None:

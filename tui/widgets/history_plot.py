@@ -7,25 +7,11 @@ from typing import TYPE_CHECKING
 from tui.canvas import Canvas, dots
 from tui.formatting import fit_right, number, shorten
 from tui.plotting import AXIS_CELLS, nice_top
-from tui.widgets.lines import LineWidget, Row, title_row
+from tui.widgets.lines import Row, title_row
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tui.glyphs import Glyphs
     from tui.snapshot import Snapshot
-
-
-class HistoryPlot(LineWidget):
-    """Scores over trial numbers."""
-
-    DEFAULT_CSS = """
-    HistoryPlot { height: 1fr; }
-    """
-
-    def rows(self, snapshot: Snapshot, width: int, height: int) -> Sequence[Row]:
-        """Heading, plot, and the trial numbers below."""
-        return history_rows(snapshot, width, height, self.glyphs)
 
 
 def history_rows(snapshot: Snapshot, width: int, height: int, glyphs: Glyphs) -> list[Row]:

@@ -30,13 +30,14 @@ class LogView(LineWidget):
         self._needle = ""
         self._last_id: int | None = None
         """Id of the lowest line shown; None follows the end."""
+        self._failure_id = 0
 
     def rows(self, snapshot: Snapshot, width: int, height: int) -> Sequence[Row]:
         """A heading that says what is shown, then the lines."""
         lines = self._wanted(snapshot)
         end = self._end(lines)
         shown = lines[max(0, end - (height - 1)) : end]
-        failures = {trial.failure.line for trial in snapshot.trials if trial.failure and trial.failure.line}
+        failures = failure_lines(snapshot)
         rows: list[Row] = [self._heading(lines, end, width)]
         rows += [log_row(line, width, self._needle, failed=line.text in failures) for line in shown]
         if not lines:
@@ -64,6 +65,21 @@ class LogView(LineWidget):
         if found is None:
             return bool(places) and step == 0
         self._last_id = lines[found].id
+        self._redraw()
+        return True
+
+    def go_to_failure(self) -> bool:
+        """Show the newest line by which a trial failed, or the one before the last that was shown so."""
+        if self._snapshot is None:
+            return False
+        lines = self._wanted(self._snapshot)
+        told = failure_lines(self._snapshot)
+        places = [place for place, line in enumerate(lines) if line.text in told]
+        if not places:
+            return False
+        here = next((place for place in places if lines[place].id == self._failure_id), None)
+        found = max((place for place in places if here is not None and place < here), default=places[-1])
+        self._failure_id = self._last_id = lines[found].id
         self._redraw()
         return True
 
@@ -116,6 +132,11 @@ class LogView(LineWidget):
             legend.append((shorten(f"/{self._needle}: {found} found", max(10, width // 2)), "accent"))
         legend.append(("following" if self._last_id is None else f"{len(lines) - end} below", "dim"))
         return title_row("log", width, self.glyphs, *legend)
+
+
+def failure_lines(snapshot: Snapshot) -> set[str]:
+    """Lines of the server by which trials failed."""
+    return {trial.failure.line for trial in snapshot.trials if trial.failure and trial.failure.line}
 
 
 def log_row(line: LogLine, width: int, needle: str, *, failed: bool) -> Row:

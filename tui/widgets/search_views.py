@@ -1,0 +1,91 @@
+"""Views of the search beside each other: history, Pareto front, importances, effect of one knob, queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tui.plotting import side_by_side
+from tui.widgets.effect_chart import effect_knobs, effect_rows
+from tui.widgets.history_plot import history_rows
+from tui.widgets.importance_bars import importance_rows
+from tui.widgets.lines import LineWidget, Row
+from tui.widgets.pareto_plot import pareto_rows
+from tui.widgets.queue_list import queue_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tui.snapshot import Snapshot
+
+VIEWS = ("history", "importance", "effect", "pareto", "queue")
+"""In the order in which they come when there is room for several."""
+
+MIN_CELLS = 46
+MIN_ROWS = 12
+_GAP = 2
+
+
+class SearchViews(LineWidget):
+    """As many views as there is room for, beginning with the chosen one."""
+
+    DEFAULT_CSS = """
+    SearchViews { height: 1fr; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first = 0
+        self._knob = ""
+
+    @property
+    def view(self) -> str:
+        """The view that comes first."""
+        return VIEWS[self._first]
+
+    @property
+    def knob(self) -> str:
+        """The knob whose effect is shown."""
+        known = effect_knobs(self._snapshot) if self._snapshot is not None else []
+        return self._knob if self._knob in known else next(iter(known), "")
+
+    def rows(self, snapshot: Snapshot, width: int, height: int) -> Sequence[Row]:
+        """The grid of views."""
+        across = min(len(VIEWS), max(1, (width + _GAP) // (MIN_CELLS + _GAP)))
+        down = max(1, min(height // MIN_ROWS, -(-len(VIEWS) // across)))
+        each = (width - _GAP * (across - 1)) // across
+        rows: list[Row] = []
+        for line in range(down):
+            tall = height * (line + 1) // down - height * line // down
+            names = [VIEWS[(self._first + line * across + place) % len(VIEWS)] for place in range(across)]
+            names = names[: max(0, len(VIEWS) - line * across)]
+            blocks = [self._view(name, snapshot, each, tall) for name in names]
+            shown = side_by_side(blocks, [each] * len(blocks), _GAP)
+            rows += [shown[y] if y < len(shown) else () for y in range(tall)]
+        return rows
+
+    def _view(self, name: str, snapshot: Snapshot, width: int, height: int) -> list[Row]:
+        glyphs = self.glyphs
+        match name:
+            case "importance":
+                return importance_rows(snapshot, width, height, glyphs, self.knob)
+            case "effect":
+                return effect_rows(snapshot, self.knob, width, height, glyphs)
+            case "pareto":
+                return pareto_rows(snapshot, width, height, glyphs)
+            case "queue":
+                return queue_rows(snapshot, width, height, glyphs)
+            case _:
+                return history_rows(snapshot, width, height, glyphs)
+
+    def turn(self, step: int) -> None:
+        """Begin with the next view, or the one before."""
+        self._first = (self._first + step) % len(VIEWS)
+        self._redraw()
+
+    def turn_knob(self, step: int) -> str:
+        """Show the effect of the next knob; gives its name, empty when no effect is known."""
+        known = effect_knobs(self._snapshot) if self._snapshot is not None else []
+        if known:
+            self._knob = known[(known.index(self.knob) + step) % len(known)]
+            self._redraw()
+        return self.knob
