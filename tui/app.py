@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from textual import events, on
@@ -23,6 +24,7 @@ from tui.messages import CommandSent, FeedFailed, SnapshotReady
 from tui.operator import Operator
 from tui.pacing import Pacer
 from tui.plain import AsciiFilter
+from tui.screens.compare import CompareScreen, choose_other
 from tui.screens.export import ExportScreen
 from tui.screens.help import TEXTUAL_ACTIONS
 from tui.screens.inspect import InspectScreen
@@ -31,18 +33,21 @@ from tui.screens.live import LiveScreen
 from tui.screens.log import LogScreen
 from tui.screens.session import SessionScreen
 from tui.screens.sessions import SessionsScreen
+from tui.screens.setup import SetupScreen
 from tui.screens.tune import TuneScreen
+from tui.session_list import list_sessions
 from tui.snapshot import SessionState, Snapshot
 from tui.terminal import TerminalSettings, terminal_settings
 from tui.theme import THEMES, TRTUNE_THEME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from textual.dom import DOMNode
     from textual.filter import LineFilter
     from textual.screen import Screen
+
+    from tui.session_list import SessionEntry
 
 BLUR_FPS = 1.0
 """Refreshes a second while the terminal says that nobody looks."""
@@ -77,6 +82,7 @@ class TrtuneApp(App[AppResult]):
         start_screen: Screen to begin with.
         config: The user's own settings.
         door: What the program lends the screen.
+        setup: Whether to begin with the wizard.
     """
 
     TITLE = "trtune"
@@ -119,6 +125,7 @@ class TrtuneApp(App[AppResult]):
         start_screen: ScreenName | None = None,
         config: ScreenConfig | None = None,
         door: FrontDoor | None = None,
+        setup: bool = False,
     ) -> None:
         super().__init__()
         self.session = session
@@ -133,10 +140,13 @@ class TrtuneApp(App[AppResult]):
         self._feed: Feed | None = None
         self.config = config if config is not None else ScreenConfig()
         self.door = door if door is not None else FrontDoor()
+        self._setup = setup
         self.operator = Operator(self, read_only=read_only)
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = TRTUNE_THEME.name
+        self.known_sessions: dict[Path, SessionEntry] = {}
+        """What the list of sessions found last."""
         self._clashes: set[str] = set()
         self._pacer = Pacer(self._write, self._next_frame, self.set_timer)
         self.animation_level = "full" if self.terminal.animation else "none"
@@ -149,6 +159,8 @@ class TrtuneApp(App[AppResult]):
         self.switch_mode(self._start_screen)
         if self.session is not None:
             self.open_session(self.session, self._mode_asked)
+        if self._setup:
+            self.set_up()
 
     def open_session(self, path: Path, mode: Literal["live", "replay"]) -> None:
         """Show a session from now on."""
@@ -291,7 +303,33 @@ class TrtuneApp(App[AppResult]):
     def compare_trial(self) -> None:
         """Choose what to compare the trial looked at with, and show both."""
         if self.session is not None and self.snapshot is not None:
-            self.notify("soon")
+            self.run_worker(partial(self._list_others, self.session, self.snapshot), thread=True, group="list")
+
+    def _list_others(self, session: Path, snapshot: Snapshot) -> None:
+        entries = list_sessions(self.sessions_dir, self.known_sessions)
+        self.call_from_thread(choose_other, self, session, snapshot, entries)
+
+    def set_up(self) -> None:
+        """Find what is on this host, and begin something."""
+        self.push_screen(SetupScreen())
+
+    def show_begun(self, session: Path) -> None:
+        """Show a session that was begun from here, in place of the wizard."""
+        if isinstance(self.screen, SetupScreen):
+            self.pop_screen()
+        self.open_session(session, "live")
+        self.switch_mode("live")
+
+    def write_new(self, told: str, text: str) -> None:
+        """Write a text to a file that does not exist yet, and say so."""
+        path = Path(told).expanduser()
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            self.notify(clean_line(f"{path}: {error.strerror}: not written"), severity="error", markup=False)
+        else:
+            self.notify(clean_line(f"written: {path.resolve()}"), timeout=4, markup=False)
 
     # -- screens and leaving --------------------------------------------------------------------------------------------
 
@@ -341,7 +379,16 @@ class TrtuneApp(App[AppResult]):
 def all_binding_ids() -> set[str]:
     """The names by which keys can be changed."""
     found = set()
-    for owner in (TrtuneApp, LiveScreen, TuneScreen, SessionsScreen, LogScreen, InspectScreen):
+    for owner in (
+        TrtuneApp,
+        LiveScreen,
+        TuneScreen,
+        SessionsScreen,
+        LogScreen,
+        InspectScreen,
+        CompareScreen,
+        SetupScreen,
+    ):
         for base in owner.__mro__:
             for binding in base.__dict__.get("BINDINGS", ()):
                 if isinstance(binding, Binding) and binding.id is not None:
@@ -360,6 +407,7 @@ def run_app(
     mouse: bool = True,
     start_screen: ScreenName | None = None,
     door: FrontDoor | None = None,
+    setup: bool = False,
 ) -> AppResult:
     """Run the screen until it is left.
 
@@ -373,6 +421,7 @@ def run_app(
         mouse: Whether the mouse is used.
         start_screen: Screen to begin with.
         door: What the program lends the screen.
+        setup: Whether to begin with the wizard.
 
     Returns:
         How it was left.
@@ -391,6 +440,7 @@ def run_app(
         start_screen=start_screen,
         config=config,
         door=door,
+        setup=setup,
     )
     result = app.run(mouse=mouse and config.mouse)
     return result if result is not None else AppResult("quit", session)

@@ -66,9 +66,8 @@ def _config(told: Mapping[str, Any], path: Path) -> ScreenConfig:
     if "fps" in told and (fps is None or not FPS_LIMITS[0] <= fps <= FPS_LIMITS[1]):
         problems.append(f"{path}: fps = {told['fps']!r} must be a number from {FPS_LIMITS[0]:g} to {FPS_LIMITS[1]:g}")
         fps = None
-    for name in ("ascii", "mouse"):
-        if not isinstance(told.get(name, True), bool):
-            problems.append(f"{path}: {name} = {told[name]!r} must be true or false")
+    flags = [name for name in ("ascii", "mouse") if not isinstance(told.get(name, True), bool)]
+    problems += [f"{path}: {name} = {told[name]!r} must be true or false" for name in flags]
     if not isinstance(told.get("theme", ""), str):
         problems.append(f"{path}: theme = {told['theme']!r} must be a name in quotes")
     keys = {}

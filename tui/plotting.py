@@ -7,7 +7,7 @@ the same and is not sent to the terminal again.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -35,12 +35,28 @@ _LIMIT_REACH = 2.5
 
 @dataclass(frozen=True, slots=True)
 class PlotSeries:
-    """One line: its name, its ink, and its points by time and value, oldest first; a NaN is a gap."""
+    """One line.
+
+    Attributes:
+        label: Its name.
+        ink: Its colour.
+        times_ns: Moments of its points, oldest first.
+        values: Their values; a NaN is a gap.
+        dotted: Whether it is drawn with gaps, so that it can be told from another without colour.
+        told_at_ns: Moment whose value the heading tells; None: the newest.
+    """
 
     label: str
     ink: str
     times_ns: Sequence[int]
     values: Sequence[float]
+    dotted: bool = False
+    told_at_ns: int | None = None
+
+    def told(self) -> float:
+        """The value of the heading; NaN when there is none."""
+        last = len(self.values) if self.told_at_ns is None else bisect_right(self.times_ns, self.told_at_ns)
+        return next((value for value in reversed(self.values[:last]) if value == value), math.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +156,7 @@ def plot_rows(plot: Plot, width: int, height: int, glyphs: Glyphs) -> list[Row]:
     canvas = Canvas(cells_x, cells_y, glyphs)
     if peak == peak:
         for series, (low, high) in zip(plot.series, envelopes, strict=True):
-            _draw(canvas, low, high, top, grid, series.ink)
+            _draw(canvas, low, high, top, grid, series)
         for limit in drawn:
             canvas.row_line(_dot(limit, top, canvas.dots_y), glyphs.limit, "limit")
         for mark_ns in plot.marks_ns:
@@ -162,9 +178,9 @@ def _dot(value: float, top: float, dots_y: int) -> int:
     return round(min(max(value / top, 0.0), 1.0) * (dots_y - 1))
 
 
-def _draw(canvas: Canvas, low: list[float], high: list[float], top: float, grid: TimeGrid, ink: str) -> None:
+def _draw(canvas: Canvas, low: list[float], high: list[float], top: float, grid: TimeGrid, series: PlotSeries) -> None:
     """One line: the span of each dot column, stretched to touch the one before unless too much time lies between."""
-    layer = canvas.layer(ink)
+    layer = canvas.layer(series.ink)
     highest = canvas.dots_y - 1
     scale = highest / top
     reach = max(3, -(-JOIN_NS // grid.column_ns))
@@ -184,6 +200,10 @@ def _draw(canvas: Canvas, low: list[float], high: list[float], top: float, grid:
         else:
             layer[x] |= dots(from_y, to_y)
         before_x, before_from, before_to = x, from_y, to_y
+    if series.dotted:
+        for x in range(len(layer)):
+            if (grid.first + x) // 2 % 2:
+                layer[x] = 0
 
 
 def _touching(from_y: int, to_y: int, before_from: int, before_to: int) -> tuple[int, int]:
@@ -199,8 +219,7 @@ def _heading(plot: Plot, width: int, glyphs: Glyphs, far: tuple[float, ...]) -> 
     pieces: list[Piece] = [(shorten(plot.title, width), "title")]
     room = width - len(pieces[0][0])
     for series in plot.series:
-        newest = next((value for value in reversed(series.values) if value == value), math.nan)
-        text = f" {series.label} {number(newest)}"
+        text = f" {series.label} {number(series.told())}"
         if len(text) <= room:
             pieces.append((text, series.ink))
             room -= len(text)

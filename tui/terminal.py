@@ -29,12 +29,20 @@ class TerminalSettings:
     animation: bool = True
 
 
+def in_browser(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether the screen is shown in a browser, by textual-serve."""
+    environ = os.environ if environ is None else environ
+    return environ.get("TEXTUAL_DRIVER", "").endswith("web_driver:WebDriver")
+
+
 def terminal_problem(environ: Mapping[str, str] | None = None) -> str | None:
     """Why no screen can be shown here, in one line; None if it can.
 
     Textual itself starts on TERM=dumb and floods it with codes, hence the check.
     """
     environ = os.environ if environ is None else environ
+    if in_browser(environ):
+        return None
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return "not a terminal: printing lines instead of a screen"
     if environ.get("TERM", "") == "dumb":
@@ -54,7 +62,7 @@ def terminal_settings(
     """
     environ = os.environ if environ is None else environ
     encoding = (encoding or getattr(sys.__stderr__, "encoding", None) or "ascii").lower().replace("-", "")
-    plain = ascii_only or encoding != "utf8"
+    plain = ascii_only or (encoding != "utf8" and not in_browser(environ))
     remote = bool(environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"))
     # The Linux console's fonts have blocks but no braille.
     glyphs = "ascii" if plain else "block" if environ.get("TERM") == "linux" else "braille"

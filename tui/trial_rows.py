@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sessions.text import clean_line
-from tui.formatting import NS_PER_S, number, percent, short_name, span, value_text
+from tui.formatting import NS_PER_S, number, percent, short_name, shorten, span, value_text
 from tui.snapshot import changed_params
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sessions.records import LevelRecord, Metrics, Params, Trial
+    from sessions.records import Metrics, Params, Trial
     from tui.snapshot import Snapshot
 
 STATE_INKS = {
@@ -98,8 +98,8 @@ Line = tuple[tuple[str, str], ...]
 """Text with inks."""
 
 
-def detail_lines(snapshot: Snapshot) -> list[Line]:
-    """Everything about the selected trial, most wanted first."""
+def detail_lines(snapshot: Snapshot, width: int = 80) -> list[Line]:
+    """Everything about the selected trial, most wanted first; its tables are as wide as there is room."""
     trial = snapshot.selected
     if trial is None:
         return [(("no trial yet", "dim"),)]
@@ -107,7 +107,7 @@ def detail_lines(snapshot: Snapshot) -> list[Line]:
     if trial.failure is not None:
         lines += _failure_lines(trial)
     lines += _judgement_lines(snapshot, trial)
-    lines += _level_lines(snapshot)
+    lines += _level_lines(snapshot, width)
     lines += _param_lines(snapshot, trial)
     if command := launch_command(trial.launch):
         lines.append((("command  ", "dim"), (command, "")))
@@ -162,34 +162,46 @@ def _failure_lines(trial: Trial) -> list[Line]:
     return lines
 
 
-def _level_lines(snapshot: Snapshot) -> list[Line]:
-    lines: list[Line] = []
-    for level in snapshot.selected_levels:
-        sign = "concurrency" if level.kind == "concurrency" else "req/s"
-        ink = {"valid": "ok", "running": "accent", "invalid": "warn", "aborted": "dim"}.get(level.state, "")
-        lines.append(
-            (
-                (f"{sign} {level.value:>5g} ", ""),
-                (f"{level.state:<8}", ink),
-                (_level_numbers(snapshot, level), ""),
-                (f"  {'; '.join(level.notes)}" if level.notes else "", "dim"),
-            )
-        )
-    return lines
+LEVEL_COLUMNS = (
+    ("TTFT p99", "ttft", "p99"),
+    ("ITL p50", "itl", "p50"),
+    ("TPOT p99", "tpot", "p99"),
+    ("E2E p99", "e2e", "p99"),
+)
+"""Latencies of a level, in ms."""
 
 
-def _level_numbers(snapshot: Snapshot, level: LevelRecord) -> str:
+def _level_lines(snapshot: Snapshot, width: int) -> list[Line]:
+    """A small table: a row per level; what only one level has to say for itself comes below it."""
+    levels = snapshot.selected_levels
+    if not levels:
+        return []
     objective = snapshot.facts.objective
-    shown = [("ttft", "p99", "TTFT p99"), ("itl", "p50", "ITL p50"), ("tpot", "p99", "TPOT p99")]
-    parts = []
-    score = metric_value(level.result, objective.metric, objective.stat)
-    if score is not None:
-        parts.append(f"{number(score)} {objective.unit}".rstrip())
-    for metric, stat, label in shown:
-        value = metric_value(level.result, metric, stat)
-        if value is not None and (metric, stat) != (objective.metric, objective.stat):
-            parts.append(f"{label} {number(value)} ms")
-    return "  ".join(parts)
+    score = shorten(objective.unit or objective.metric or "score", 9)
+    told = [
+        column
+        for column in LEVEL_COLUMNS
+        if column[1:] != (objective.metric, objective.stat)
+        and any(metric_value(level.result, *column[1:]) is not None for level in levels)
+    ]
+    told = told[: max(0, (width - 29) // 10)]
+    kind = "concurrency" if levels[0].kind == "concurrency" else "req/s"
+    head = f"{kind:<12}{'':<8}{score:>9}" + "".join(f"{label:>{len(label) + 2}}" for label, _, _ in told)
+    lines: list[Line] = [((head, "dim"),)]
+    common = set.intersection(*(set(level.notes) for level in levels)) if len(levels) > 1 else set()
+    for level in levels:
+        ink = {"valid": "ok", "running": "accent", "invalid": "warn", "aborted": "dim"}.get(level.state, "")
+        numbers = "".join(f"{number(metric_value(level.result, *column[1:])):>{len(column[0]) + 2}}" for column in told)
+        value = metric_value(level.result, objective.metric, objective.stat)
+        lines.append(((f"{level.value:>10g}  ", ""), (f"{level.state:<8}", ink), (f"{number(value):>9}{numbers}", "")))
+        own = [note for note in level.notes if note not in common]
+        if own and level.state != "valid":
+            lines.append(((f"{'':<12}{'; '.join(own)}", "warn" if level.state == "invalid" else "dim"),))
+    if common or len(levels) == 1:
+        lines.append(
+            ((f"{'':<12}{'; '.join(note for note in levels[0].notes if note in common or len(levels) == 1)}", "dim"),)
+        )
+    return [line for line in lines if any(text.strip() for text, _ in line)]
 
 
 def _param_lines(snapshot: Snapshot, trial: Trial) -> list[Line]:

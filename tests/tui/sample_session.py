@@ -61,6 +61,57 @@ KNOBS: list[dict[str, Any]] = [
     {"name": "tensor_parallel_size", "kind": "choice", "low": None, "high": None, "choices": [1, 2, 4], "default": 1},
 ]
 
+SEARCHED: dict[str, Any] = {
+    "importance": {
+        "method": "ped-anova",
+        "trials": 7,
+        "shares": {
+            "max_batch_size": 0.46,
+            "tensor_parallel_size": 0.31,
+            "enable_chunked_prefill": 0.14,
+            "max_num_tokens": 0.06,
+            "kv_cache_config.free_gpu_memory_fraction": 0.02,
+            "scheduler_config.capacity_scheduler_policy": 0.01,
+        },
+    },
+    "effects": {
+        "max_batch_size": {
+            "values": [8, 64, 256, 512, 768, 1024, 2048],
+            "score": [1310.0, 2900.0, 4890.0, 6400.0, 6650.0, 5900.0, 4120.0],
+            "low": [900.0, 2300.0, 4500.0, 6000.0, 6100.0, 5100.0, 3800.0],
+            "high": [1800.0, 3500.0, 5300.0, 6900.0, 7300.0, 6600.0, 4500.0],
+            "n": [1, 0, 1, 2, 1, 0, 2],
+        },
+        "tensor_parallel_size": {"values": [1, 2, 4], "score": [4800.0, 5600.0, 7100.0], "n": [5, 1, 2]},
+    },
+    "pareto": {
+        "objectives": [
+            {"metric": "output_token_throughput_per_gpu", "stat": "avg", "direction": "maximize"},
+            {"metric": "output_token_throughput_per_user", "stat": "avg", "direction": "maximize"},
+        ],
+        "front": [
+            {"trial": 6, "level": 12, "values": [1852.0, 116.0]},
+            {"trial": 3, "level": 7, "values": [2900.0, 84.0]},
+            {"trial": 3, "level": 8, "values": [6230.0, 61.0]},
+        ],
+        "hypervolume": 0.71,
+    },
+    "queue": [
+        {"params": {"max_batch_size": 640, "enable_chunked_prefill": True}, "why": "enqueued by hand"},
+        {"params": {"max_batch_size": 1024, "tensor_parallel_size": 4}, "why": "the search's next"},
+    ],
+    "diagnosis": {
+        "6": {
+            "kind": "power_cap",
+            "text": "the GPUs run into their power limit while tokens are made",
+            "evidence": ["power 700 of 700 W in 92 % of the window", "SM clock 1485 of 1980 MHz"],
+            "knob": "tensor_parallel_size",
+        }
+    },
+    "quality": {"6": {"passed": True, "agreement": 0.998, "text": "998 of 1000 answers as the unaltered model's"}},
+}
+"""What a worker tells about its search."""
+
 META: dict[str, Any] = {
     "kind": "tune",
     "name": "llama-3.1-8b-chat",
@@ -79,6 +130,7 @@ META: dict[str, Any] = {
     "budget": {"trials": 24, "time_s": 3600},
     "host": {"name": "sim-host", "cpus": 16},
     "plan": {},
+    **SEARCHED,
 }
 
 BASELINE: Params = {knob["name"]: knob["default"] for knob in KNOBS}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 COMMANDS = {
+    "setup": "find servers, GPUs and models here, and begin from the screen",
     "demo": "tune a simulated server: see everything work, without a GPU",
     "watch": "show live what a running server is doing",
     "bench": "measure a running server under load",
@@ -20,6 +21,8 @@ COMMANDS = {
     "replay": "look at a finished session again",
     "sessions": "list, verify, repair, pack and prune sessions",
     "import": "make a session of what another tool measured",
+    "screen": "the screen with the list of sessions",
+    "serve": "the screen in a browser, behind a token",
     "export": "print the best configuration, or the data of a session",
     "profile": "profile a server, or print how to start it under Nsight Systems",
     "doctor": "say what this host has and what is missing",
@@ -32,6 +35,7 @@ _MODULES = {"import": "importing"}
 
 _EPILOG = """\
 first steps:
+  trtune                                   in a terminal: the sessions there are, and a wizard for new ones
   trtune demo                              a search on a simulated server
   trtune watch http://127.0.0.1:8000       a running trtllm-serve, NIM or OpenAI-compatible server
   trtune tune plan.toml                    your server, your load, your objective
@@ -71,14 +75,23 @@ def _run_without_command(arguments: Sequence[str]) -> int:
     for name, help_ in COMMANDS.items():
         subparsers.add_parser(name, help=help_, add_help=False)
     if not arguments:
-        parser.print_help()
-        return 0
+        return _bare(parser)
     try:
         parser.parse_args(arguments)
     except SystemExit as stop:
         return int(stop.code or 0)
     parser.print_help()
     return 2
+
+
+def _bare(parser: argparse.ArgumentParser) -> int:
+    """No command: the screen where there is a terminal, else the help."""
+    from tui.terminal import terminal_problem
+
+    if terminal_problem() is None:
+        return run(["screen"])
+    parser.print_help()
+    return 0
 
 
 def _guarded(command: object, parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import argparse
 
     from trtune.follow import Follower
+    from tui.app import AppResult
     from tuner.plan import Plan
 
 STOP_WAIT_S = 120.0
@@ -47,29 +48,45 @@ def show(path: Path, args: argparse.Namespace, *, live: bool) -> int:
     """
     from trtune.follow import Follower
 
-    wants_lines = getattr(args, "headless", False) or getattr(args, "json", False)
-    problem = "" if wants_lines else _screen_problem()
-    if problem:
-        print(problem, file=sys.stderr)
-    follower = Follower(path, json=getattr(args, "json", False))
-    if wants_lines or problem:
+    if wants_lines(args):
+        follower = Follower(path, json=getattr(args, "json", False))
         return follower.run() if live else _conclude(follower, path)
     return _on_screen(path, args, live=live)
 
 
-def _screen_problem() -> str:
+def wants_lines(args: argparse.Namespace) -> bool:
+    """Whether lines are wanted, or all that this terminal can show; says why in that case."""
+    if getattr(args, "headless", False) or getattr(args, "json", False):
+        return True
+    problem = screen_problem()
+    if problem:
+        print(problem, file=sys.stderr)
+    return bool(problem)
+
+
+def screen_problem() -> str:
+    """Why no screen can be shown here, or nothing."""
     from tui.terminal import terminal_problem
 
     return terminal_problem() or ""
 
 
+def show_list(args: argparse.Namespace, *, setup: bool = False) -> int:
+    """Show the list of sessions, or the wizard; returns the exit status."""
+    result = _run_screen(None, args, live=False, setup=setup)
+    return _after_screen(result, result.session, live=False)
+
+
 def _on_screen(path: Path, args: argparse.Namespace, *, live: bool) -> int:
-    from sessions.commands import send_command
-    from trtune.follow import Follower
+    return _after_screen(_run_screen(path, args, live=live), path, live=live)
+
+
+def _run_screen(path: Path | None, args: argparse.Namespace, *, live: bool, setup: bool = False) -> AppResult:
+    from trtune.door import make_door
     from trtune.paths import sessions_dir
     from tui.app import run_app
 
-    result = run_app(
+    return run_app(
         path,
         sessions_dir=sessions_dir(),
         mode="live" if live else "replay",
@@ -77,15 +94,28 @@ def _on_screen(path: Path, args: argparse.Namespace, *, live: bool) -> int:
         ascii_only=args.ascii,
         fps=args.fps or None,
         mouse=not args.no_mouse,
+        door=make_door(),
+        setup=setup,
     )
-    if not live:
-        return DONE
+
+
+def _after_screen(result: AppResult, path: Path | None, *, live: bool) -> int:
+    """What is left to do and to say once the screen is gone."""
+    from sessions.commands import send_command
+    from trtune.follow import Follower
+    from tui.terminal import in_browser
+
     shown = result.session or path
+    if shown is None or (result.action == "quit" and not live):
+        return DONE
+    if result.action == "stop":
+        send_command(shown, "stop")
+    if in_browser():  # there is no terminal to print to
+        return DONE
     if result.action == "detach":
         print(f"the work goes on; look at it again with: trtune attach {shown}")
         return DONE
     if result.action == "stop":
-        send_command(shown, "stop")
         _wait_until_over(shown)
     return _conclude(Follower(shown, json=False), shown)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on, work
@@ -17,6 +16,8 @@ from tui.keys import key
 from tui.screens.prompt import PromptScreen
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
@@ -102,24 +103,12 @@ class ExportScreen(ModalScreen[None]):
         """Ask for a file that does not exist yet, and write it."""
         if self._text:
             hint = f"a new file, such as {self._form}.txt"
-            self.app.push_screen(PromptScreen("Write to", hint, check=_taken), self._write)
+            self.app.push_screen(PromptScreen("Write to", hint), self._write)
 
     def _write(self, told: str | None) -> None:
-        if not told:
-            return
-        path = Path(told).expanduser()
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(self._text)
-        except OSError as error:
-            self.notify(clean_line(f"{path}: {error.strerror}: not written"), severity="error", markup=False)
-        else:
-            self.notify(clean_line(f"written: {path.resolve()}"), timeout=4, markup=False)
+        if told:
+            cast("TrtuneApp", self.app).write_new(told, self._text)
 
     def action_leave(self) -> None:
         """Back to the screen."""
         self.dismiss(None)
-
-
-def _taken(told: str) -> str:
-    return f"{told[:60]} exists already; choose another name" if Path(told).expanduser().exists() else ""

@@ -58,6 +58,7 @@ class FormScreen(ModalScreen["object | None"]):
         fields: Its lines.
         read: Makes the result of the typed texts; raises `FieldProblem`.
         verb: What Enter does.
+        problem: What was wrong with the same values before.
     """
 
     CSS_PATH = "form.tcss"
@@ -69,13 +70,20 @@ class FormScreen(ModalScreen["object | None"]):
     ]
 
     def __init__(
-        self, title: str, fields: Sequence[Field], read: Callable[[Sequence[str]], object], verb: str = "send"
+        self,
+        title: str,
+        fields: Sequence[Field],
+        read: Callable[[Sequence[str]], object],
+        verb: str = "send",
+        problem: str = "",
     ) -> None:
         super().__init__()
         self._title = title
         self._fields = tuple(fields)
         self._read = read
         self._verb = verb
+        self._problem = problem
+        self._texts = [clean_line(field.value) for field in self._fields]
 
     def compose(self) -> ComposeResult:
         """A title, the lines, and a line for what is wrong."""
@@ -88,13 +96,16 @@ class FormScreen(ModalScreen["object | None"]):
                         value = clean_line(field.value)
                         yield Input(value, id=f"field{place}", max_length=MAX_VALUE_TEXT, compact=True)
                         yield Static(Content(field.hint), classes="allowed")
-            yield Static(Content(""), id="problem")
+            yield Static(Content(self._problem), id="problem")
             yield Static(Content(f"enter {self._verb}    up/down next value    esc back"), classes="keys")
 
     @on(Input.Changed)
-    def forget_problem(self) -> None:
-        """A changed value has not been judged yet."""
-        self.query_one("#problem", Static).update(Content(""))
+    def forget_problem(self, event: Input.Changed) -> None:
+        """A changed value has not been judged yet; the first texts of the inputs are no change."""
+        place = int((event.input.id or "field0").removeprefix("field"))
+        if event.value != self._texts[place]:
+            self._texts[place] = event.value
+            self.query_one("#problem", Static).update(Content(""))
 
     @on(Input.Submitted)
     def submit(self) -> None:

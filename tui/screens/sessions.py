@@ -13,8 +13,10 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Input, Static
 
 from sessions.text import clean_line
+from tui.comparing import SideChoice
 from tui.formatting import NS_PER_S, fit, percent, shorten, span, utc_text
 from tui.keys import key
+from tui.screens.compare import CompareScreen
 from tui.screens.help import HelpScreen
 from tui.session_list import SessionEntry, list_sessions
 from tui.widgets.key_bar import KeyBar
@@ -22,6 +24,8 @@ from tui.widgets.session_preview import preview
 from tui.widgets.too_small import TooSmall
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
@@ -60,6 +64,7 @@ class SessionsScreen(Screen[None]):
         super().__init__()
         self._entries: list[SessionEntry] | None = None
         self._listed: list[SessionEntry] = []
+        self._compared_from: Path | None = None
 
     def compose(self) -> ComposeResult:
         """The list, the preview, the search."""
@@ -104,6 +109,7 @@ class SessionsScreen(Screen[None]):
         """Show what was found."""
         if message.entries != self._entries:
             self._entries = message.entries
+            self.trtune.known_sessions = {entry.path: entry for entry in message.entries}
             self._fill()
 
     def _fill(self) -> None:
@@ -141,6 +147,28 @@ class SessionsScreen(Screen[None]):
         live = entry.state is not None and entry.state.live
         self.trtune.open_session(entry.path, "live" if live else "replay")
         self.trtune.switch_mode("tune" if entry.facts is not None and entry.facts.kind == "tune" else "live")
+
+    def action_compare(self) -> None:
+        """Choose one session, then another: the best of both are shown beside each other."""
+        entry = self._chosen
+        if entry is None or entry.error:
+            return
+        if self._compared_from is None or self._compared_from == entry.path:
+            self._compared_from = entry.path
+            told = f"{entry.path.name} is A: choose B and press the key again"
+            self.notify(clean_line(told), timeout=4, markup=False)
+            return
+        first, self._compared_from = SideChoice(self._compared_from), None
+        self.app.push_screen(CompareScreen(first, SideChoice(entry.path)))
+
+    def action_copy(self) -> None:
+        """Copy the path of the chosen session."""
+        if self._chosen is not None:
+            self.trtune.copy("path of the session", str(self._chosen.path))
+
+    def action_new(self) -> None:
+        """Set up something new."""
+        self.trtune.set_up()
 
     def action_search(self) -> None:
         """Open the search."""

@@ -33,6 +33,13 @@ _STEERING = ("enqueue", "dequeue", "ranges", "objective", "prove")
 """Actions that change what the worker does next."""
 
 
+MIN_UPPER_ROWS = 14
+"""What the comparison of best and baseline needs."""
+
+_OTHER_ROWS = 7
+"""Rows of header, timeline and keys."""
+
+
 class TuneScreen(SessionScreen):
     """Tune: the trials, the best against the baseline, and how the search goes."""
 
@@ -62,7 +69,13 @@ class TuneScreen(SessionScreen):
             yield TrialDetail()
 
     def show(self, snapshot: Snapshot) -> None:
-        """Draw a snapshot; the table at most once a second."""
+        """Draw a snapshot; the table at most once a second, and the upper half no taller than it needs."""
+        if not self.has_class("-narrow"):
+            upper = self.query_one("#upper")
+            half = max(MIN_UPPER_ROWS, (self.size.height - _OTHER_ROWS) // 2)
+            rows = max(MIN_UPPER_ROWS, min(len(snapshot.all_trials) + 2, half))
+            if upper.styles.height is None or upper.styles.height.value != rows:
+                upper.styles.height = rows
         super().show(snapshot)
         self.query_one(TrialTable).show(snapshot)
 

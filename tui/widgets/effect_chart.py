@@ -36,15 +36,15 @@ def effect_rows(snapshot: Snapshot, knob: str, width: int, height: int, glyphs: 
     low, high = min(point.low for point in points), max(point.high for point in points)
     sign = 1 if snapshot.facts.objective.maximize else -1
     best = max(points, key=lambda point: sign * point.score)
-    for point in shown:
-        rows.append(
-            (
-                (fit_right(shorten(value_text(point.value), values), values), "best" if point is best else ""),
-                (fit_right(number(point.score), _SCORE_CELLS) + " ", "best" if point is best else ""),
-                *_interval(point, low, high, cells, glyphs),
-                (fit(f" n {point.trials}", _COUNT_CELLS + 1), "dim"),
-            )
+    rows += [
+        (
+            (fit_right(shorten(value_text(point.value), values), values), "best" if point is best else ""),
+            (fit_right(number(point.score), _SCORE_CELLS) + " ", "best" if point is best else ""),
+            *_interval(point, low, high, cells, glyphs),
+            (fit(f" n {point.trials}", _COUNT_CELLS + 1), "dim"),
         )
+        for point in shown
+    ]
     return rows
 
 

@@ -45,32 +45,33 @@ INKS = (
     "badge",
     "cursor",
 )
-"""Names of the colours that mean something; their values are in `LineWidget.DEFAULT_CSS`."""
+"""Names of the colours that mean something."""
+
+INK_CSS = """
+.ink--ok { color: $success; }
+.ink--warn { color: $warning; text-style: bold; }
+.ink--bad { color: $error; text-style: bold; }
+.ink--dim { color: $foreground 55%; }
+.ink--accent { color: $accent; }
+.ink--title { color: $primary; text-style: bold; }
+.ink--strong { text-style: bold; }
+.ink--first { color: $accent; }
+.ink--second { color: $primary; }
+.ink--third { color: $secondary; }
+.ink--fourth { color: $success; }
+.ink--limit { color: $error; }
+.ink--best { color: $success; text-style: bold; }
+.ink--badge { color: $background; background: $warning; text-style: bold; }
+.ink--cursor { color: $accent; text-style: bold; }
+"""
+"""Their values, for the style sheet of whatever draws with them."""
 
 
 class LineWidget(Widget):
     """Draws rows made by `rows`; a row that stays the same is not sent to the terminal again."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"ink--{name}" for name in INKS}
-    DEFAULT_CSS = """
-    LineWidget {
-        .ink--ok { color: $success; }
-        .ink--warn { color: $warning; text-style: bold; }
-        .ink--bad { color: $error; text-style: bold; }
-        .ink--dim { color: $foreground 55%; }
-        .ink--accent { color: $accent; }
-        .ink--title { color: $primary; text-style: bold; }
-        .ink--strong { text-style: bold; }
-        .ink--first { color: $accent; }
-        .ink--second { color: $primary; }
-        .ink--third { color: $secondary; }
-        .ink--fourth { color: $success; }
-        .ink--limit { color: $error; }
-        .ink--best { color: $success; text-style: bold; }
-        .ink--badge { color: $background; background: $warning; text-style: bold; }
-        .ink--cursor { color: $accent; text-style: bold; }
-    }
-    """
+    DEFAULT_CSS = f"LineWidget {{ {INK_CSS} }}"
     ALLOW_SELECT = False
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002 - Textual's name
@@ -98,7 +99,12 @@ class LineWidget(Widget):
         width, height = self.size
         if self._snapshot is None or width <= 0 or height <= 0:
             return
-        rows = tuple(self.rows(self._snapshot, width, height))
+        self._draw(self.rows(self._snapshot, width, height))
+
+    def _draw(self, drawn: Sequence[Row]) -> None:
+        """Show rows; those that stayed the same are not sent again."""
+        width, height = self.size
+        rows = tuple(drawn)
         before = self._rows
         self._rows = rows
         for y in range(min(height, max(len(rows), len(before)))):

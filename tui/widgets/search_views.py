@@ -58,8 +58,9 @@ class SearchViews(LineWidget):
             tall = height * (line + 1) // down - height * line // down
             names = [VIEWS[(self._first + line * across + place) % len(VIEWS)] for place in range(across)]
             names = names[: max(0, len(VIEWS) - line * across)]
-            blocks = [self._view(name, snapshot, each, tall) for name in names]
-            shown = side_by_side(blocks, [each] * len(blocks), _GAP)
+            wide = each if len(names) == across else (width - _GAP * (len(names) - 1)) // max(1, len(names))
+            blocks = [self._view(name, snapshot, wide, tall) for name in names]
+            shown = side_by_side(blocks, [wide] * len(blocks), _GAP)
             rows += [shown[y] if y < len(shown) else () for y in range(tall)]
         return rows
 

@@ -23,7 +23,7 @@ class TrialDetail(LineWidget):
     def rows(self, snapshot: Snapshot, width: int, height: int) -> Sequence[Row]:
         """As many rows as fit; the last says how much is left."""
         rows: list[Row] = [title_row("trial", width, self.glyphs)]
-        for line in detail_lines(snapshot):
+        for line in detail_lines(snapshot, width):
             rows += wrap(line, width)
         if len(rows) > height:
             left = len(rows) - height + 1

@@ -11,7 +11,7 @@ from textual.widgets import DataTable
 
 from tui.formatting import fit, shorten
 from tui.trial_rows import TrialRow, trial_rows
-from tui.widgets.lines import INKS
+from tui.widgets.lines import INK_CSS, INKS
 
 if TYPE_CHECKING:
     from tui.snapshot import Snapshot
@@ -39,9 +39,7 @@ class TrialTable(DataTable[Text], inherit_bindings=False):
         Binding("pageup", "page_up", "Page up", show=False),
         Binding("pagedown", "page_down", "Page down", show=False),
     ]
-    DEFAULT_CSS = """
-    TrialTable { height: 1fr; }
-    """
+    DEFAULT_CSS = f"TrialTable {{ height: 1fr; {INK_CSS} }}"
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"ink--{name}" for name in INKS}
 
     def __init__(self) -> None:

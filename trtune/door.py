@@ -1,0 +1,133 @@
+"""What the program lends the screen: finding servers, writing plans, starting work, exporting. Each part loads when used."""
+
+from __future__ import annotations
+
+import importlib
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from tui.front_door import Findings, FrontDoor, Wish
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEMO = "demo"
+
+PRESETS = (
+    ("throughput", "the most output tokens per second"),
+    ("latency", "the shortest answers, from sending to the end"),
+    ("interactive", "the most output tokens per second while a reader does not wait"),
+    ("cost", "the cheapest tokens"),
+    ("energy", "the fewest joules a token"),
+)
+
+EXPORT_FORMS = (
+    ("config", "the server's configuration file"),
+    ("command", "the command line that was started"),
+    ("json", "the trial with everything known about it"),
+)
+
+
+def make_door() -> FrontDoor:
+    """Everything the screen may ask of the program."""
+    return FrontDoor(PRESETS, EXPORT_FORMS, _export, _find, _draft, _begin)
+
+
+def plan_tables(wish: Wish) -> dict[str, Any]:
+    """The tables of the plan that a wish stands for; values that are no numbers are left for the plan to refuse."""
+    if wish.engine == DEMO:
+        from trtune.plans import demo_tables
+
+        return demo_tables()
+    engine: dict[str, Any] = {"name": wish.engine, "model": wish.model}
+    if wish.url:
+        engine |= {"launch": "attach", "url": wish.url}
+    name = wish.model.rstrip("/").rsplit("/", 1)[-1] or wish.engine
+    tables: dict[str, Any] = {"name": f"{wish.work}-{name}", "kind": wish.work, "engine": engine}
+    if wish.work == "watch":
+        return tables
+    tables["workload"] = {"isl": _number(wish.isl), "osl": _number(wish.osl)}
+    tables["load"] = {"levels": [_number(level) for level in _parts(wish.levels)]}
+    if slos := _parts(wish.slos):
+        tables["objective"] = {"slos": slos}
+    if wish.work == "tune":
+        tables["search"] = {"trials": _number(wish.trials)}
+    return tables
+
+
+def _draft(wish: Wish) -> str:
+    """The text of the plan that a wish stands for.
+
+    Raises:
+        ValueError: If the plan is not allowed; its text says which field and what is allowed.
+    """
+    import tomli_w
+
+    from trtune.errors import UsageError
+    from trtune.planfile import make_plan
+
+    tables = plan_tables(wish)
+    if wish.work == "tune" and wish.engine != DEMO and not wish.model:
+        raise ValueError("model is missing: a name or a folder, as the server takes it")
+    try:
+        make_plan(tables, "plan")
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return tomli_w.dumps(tables)
+
+
+def _begin(text: str) -> Path:
+    """Begin the work of a plan; gives its session.
+
+    Raises:
+        ValueError: If it cannot begin.
+    """
+    from trtune.errors import KNOWN_ERRORS
+    from trtune.paths import new_session_path
+    from trtune.planfile import make_plan
+    from trtune.start import begin_session, start_worker
+
+    try:
+        plan = make_plan(tomllib.loads(text), "plan")
+        path = new_session_path(plan.name or plan.kind)
+        begin_session(plan, path)
+        start_worker(path)
+    except KNOWN_ERRORS as error:
+        raise ValueError(str(error)) from error
+    return path
+
+
+def _export(session: Path, trial: int | None, form: str) -> str:
+    """The configuration of a trial in a form.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    from sessions.reader import SessionReader
+    from trtune.errors import KNOWN_ERRORS
+
+    export = importlib.import_module("trtune.cli.export")
+    try:
+        with SessionReader(session) as reader:
+            return str(export.export_text(reader, form, trial))
+    except KNOWN_ERRORS as error:
+        raise ValueError(str(error)) from error
+
+
+def _find() -> Findings:
+    from trtune.find import find_here
+
+    return find_here()
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
