@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import tomllib
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +20,10 @@ PRESETS = (
     ("energy", "the fewest joules a token"),
 )
 
-EXPORT_FORMS = (
-    ("config", "the server's configuration file"),
-    ("command", "the command line that was started"),
-    ("json", "the trial with everything known about it"),
-)
-
 
 def make_door() -> FrontDoor:
     """Everything the screen may ask of the program."""
-    return FrontDoor(PRESETS, EXPORT_FORMS, _export, _find, _draft, _begin)
+    return FrontDoor(PRESETS, _export_forms, _export, _find, _draft, _begin)
 
 
 def plan_tables(wish: Wish) -> dict[str, Any]:
@@ -105,13 +98,20 @@ def _export(session: Path, trial: int | None, form: str) -> str:
     """
     from sessions.reader import SessionReader
     from trtune.errors import KNOWN_ERRORS
+    from trtune.exports.formats import FORMS
+    from trtune.exports.winner import Wishes
 
-    export = importlib.import_module("trtune.cli.export")
     try:
         with SessionReader(session) as reader:
-            return str(export.export_text(reader, form, trial))
+            return FORMS[form].make(reader, trial, Wishes())
     except KNOWN_ERRORS as error:
         raise ValueError(str(error)) from error
+
+
+def _export_forms() -> list[tuple[str, str]]:
+    from trtune.exports.formats import FORMS
+
+    return [(name, form.help) for name, form in FORMS.items()]
 
 
 def _find() -> Findings:

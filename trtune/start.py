@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from engines.gpu import NoGpu, open_gpu_source
+from engines.models import ModelShapeError, load_checkpoint
 from engines.registry import get_engine
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder, is_written
@@ -140,6 +141,7 @@ def _facts(plan: Plan, engine: Engine, knobs: list[dict[str, Any]]) -> dict[str,
             "url": plan.engine.url,
             "version": plan.engine.version,
             "simulated": simulated,
+            **_shape(plan.engine.model),
         },
         **objectives_facts(plan.to_objectives()),
         "knobs": knobs,
@@ -152,6 +154,22 @@ def _facts(plan: Plan, engine: Engine, knobs: list[dict[str, Any]]) -> dict[str,
             "cpus": os.cpu_count(),
             "packages": {name: version for name in _VERSIONS_OF if (version := _version(name))},
         },
+    }
+
+
+def _shape(model: str) -> dict[str, Any]:
+    """What the model weighs, for MFU and MBU; nothing for one whose shape is not known."""
+    try:
+        checkpoint = load_checkpoint(model)
+    except ModelShapeError:
+        return {}
+    shape = checkpoint.shape
+    return {
+        "shape": {
+            "active_parameters": shape.active_linear_parameters + shape.vocab_size * shape.hidden_size,
+            "weight_bytes": shape.weight_bytes(checkpoint.weight_precision),
+            "kv_bytes_per_token": shape.kv_bytes_per_token(checkpoint.kv_precision),
+        }
     }
 
 

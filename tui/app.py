@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from textual import events, on
@@ -16,34 +16,25 @@ from sessions.text import clean_line
 from tui.building import ViewRequest
 from tui.clock import ViewClock
 from tui.config import ScreenConfig, config_path, nearest, read_config
+from tui.errands import Errands
 from tui.feed import Feed
 from tui.front_door import FrontDoor
 from tui.glyphs import GLYPH_SETS
-from tui.keys import binding_id, key
+from tui.keys import TEXTUAL_ACTIONS, binding_id, key
 from tui.messages import CommandSent, FeedFailed, SnapshotReady
 from tui.operator import Operator
 from tui.pacing import Pacer
 from tui.plain import AsciiFilter
-from tui.screens.compare import CompareScreen, choose_other
-from tui.screens.export import ExportScreen
-from tui.screens.help import TEXTUAL_ACTIONS
-from tui.screens.inspect import InspectScreen
-from tui.screens.leave import LeaveScreen
 from tui.screens.live import LiveScreen
-from tui.screens.log import LogScreen
 from tui.screens.session import SessionScreen
-from tui.screens.sessions import SessionsScreen
-from tui.screens.setup import SetupScreen
-from tui.screens.tune import TuneScreen
-from tui.session_list import list_sessions
 from tui.snapshot import SessionState, Snapshot
 from tui.terminal import TerminalSettings, terminal_settings
 from tui.theme import THEMES, TRTUNE_THEME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
-    from textual.dom import DOMNode
     from textual.filter import LineFilter
     from textual.screen import Screen
 
@@ -55,6 +46,24 @@ BLUR_FPS = 1.0
 _SCREENS = Binding.Group("screens", compact=True)
 
 ScreenName = Literal["live", "tune", "sessions", "log"]
+
+
+def _tune() -> Screen[Any]:
+    from tui.screens.tune import TuneScreen
+
+    return TuneScreen()
+
+
+def _sessions() -> Screen[Any]:
+    from tui.screens.sessions import SessionsScreen
+
+    return SessionsScreen()
+
+
+def _log() -> Screen[Any]:
+    from tui.screens.log import LogScreen
+
+    return LogScreen()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +99,11 @@ class TrtuneApp(App[AppResult]):
     ENABLE_COMMAND_PALETTE = True
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         "live": LiveScreen,
-        "tune": TuneScreen,
-        "sessions": SessionsScreen,
-        "log": LogScreen,
+        "tune": _tune,
+        "sessions": _sessions,
+        "log": _log,
     }
+    """Screens are loaded when they are first looked at: the first picture waits for nothing it does not need."""
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [  # type: ignore[misc] # ClassVar in Textual too
         (0, "-tiny-x"),
         (60, "-narrow"),
@@ -142,12 +152,12 @@ class TrtuneApp(App[AppResult]):
         self.door = door if door is not None else FrontDoor()
         self._setup = setup
         self.operator = Operator(self, read_only=read_only)
+        self.errands = Errands(self)
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = TRTUNE_THEME.name
         self.known_sessions: dict[Path, SessionEntry] = {}
         """What the list of sessions found last."""
-        self._clashes: set[str] = set()
         self._pacer = Pacer(self._write, self._next_frame, self.set_timer)
         self.animation_level = "full" if self.terminal.animation else "none"
 
@@ -160,7 +170,7 @@ class TrtuneApp(App[AppResult]):
         if self.session is not None:
             self.open_session(self.session, self._mode_asked)
         if self._setup:
-            self.set_up()
+            self.errands.set_up()
 
     def open_session(self, path: Path, mode: Literal["live", "replay"]) -> None:
         """Show a session from now on."""
@@ -203,6 +213,8 @@ class TrtuneApp(App[AppResult]):
             if live_before != message.snapshot.state.live:
                 screen.refresh_bindings()
         self.operator.tell_answers(message.snapshot)
+        if live_before is None:
+            self.call_after_refresh(_stop_waiting_with_garbage)
         self.call_after_refresh(self._pacer.painted)
 
     @on(TerminalSupportsSynchronizedOutput)
@@ -233,7 +245,8 @@ class TrtuneApp(App[AppResult]):
     @property
     def front(self) -> SessionScreen | None:
         """The session screen in front, a dialog over it or not; None on the list of sessions."""
-        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, SessionScreen)), None)
+        screens = (screen for screen in reversed(self.screen_stack) if isinstance(screen, SessionScreen))
+        return next((screen for screen in screens if screen.is_mounted), None)
 
     def on_app_blur(self, event: events.AppBlur) -> None:
         """Draw less often while nobody looks."""
@@ -268,68 +281,16 @@ class TrtuneApp(App[AppResult]):
                     f"theme {self.config.theme!r} is unknown{nearest(self.config.theme, self.available_themes)}"
                 )
         if self.config.keys:
+            from tui.all_keys import all_binding_ids, lost_keys
+
             known = all_binding_ids()
             wanted = {binding_id(word): keys for word, keys in self.config.keys.items()}
             problems += [f"keys: {name!r} is unknown{nearest(name, known)}" for name in wanted if name not in known]
-            self.set_keymap({name: keys for name, keys in wanted.items() if name in known})
+            keymap = {name: keys for name, keys in wanted.items() if name in known}
+            problems += lost_keys(keymap)
+            self.set_keymap(keymap)
         for problem in problems:
             self.notify(clean_line(problem), severity="warning", timeout=10, markup=False)
-
-    def handle_bindings_clash(self, clashed_bindings: set[Binding], node: DOMNode) -> None:
-        """Say, once, which action has lost its key to one of the user's."""
-        words = {binding.description for binding in clashed_bindings if binding.description} - self._clashes
-        self._clashes |= words
-        if words:
-            told = f"your keys leave no key for: {', '.join(sorted(words))} (ctrl+p still reaches it)"
-            self.notify(clean_line(told), severity="warning", timeout=10, markup=False)
-
-    # -- what several screens offer -------------------------------------------------------------------------------------
-
-    def copy(self, name: str, text: str) -> None:
-        """Hand a text to the terminal's clipboard (OSC 52), which works over SSH where the terminal allows it."""
-        self.copy_to_clipboard(text)
-        self.notify(f"copied: {name}, where your terminal takes it", timeout=2.5, markup=False)
-
-    def export(self, form: str) -> None:
-        """Show the best configuration in a form."""
-        if self.session is not None:
-            self.push_screen(ExportScreen(self.session, None, form))
-
-    def inspect(self) -> None:
-        """Look closer at what the session screen in front shows."""
-        if not isinstance(self.screen, InspectScreen):
-            self.push_screen(InspectScreen())
-
-    def compare_trial(self) -> None:
-        """Choose what to compare the trial looked at with, and show both."""
-        if self.session is not None and self.snapshot is not None:
-            self.run_worker(partial(self._list_others, self.session, self.snapshot), thread=True, group="list")
-
-    def _list_others(self, session: Path, snapshot: Snapshot) -> None:
-        entries = list_sessions(self.sessions_dir, self.known_sessions)
-        self.call_from_thread(choose_other, self, session, snapshot, entries)
-
-    def set_up(self) -> None:
-        """Find what is on this host, and begin something."""
-        self.push_screen(SetupScreen())
-
-    def show_begun(self, session: Path) -> None:
-        """Show a session that was begun from here, in place of the wizard."""
-        if isinstance(self.screen, SetupScreen):
-            self.pop_screen()
-        self.open_session(session, "live")
-        self.switch_mode("live")
-
-    def write_new(self, told: str, text: str) -> None:
-        """Write a text to a file that does not exist yet, and say so."""
-        path = Path(told).expanduser()
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            self.notify(clean_line(f"{path}: {error.strerror}: not written"), severity="error", markup=False)
-        else:
-            self.notify(clean_line(f"written: {path.resolve()}"), timeout=4, markup=False)
 
     # -- screens and leaving --------------------------------------------------------------------------------------------
 
@@ -342,6 +303,8 @@ class TrtuneApp(App[AppResult]):
 
     def action_leave(self) -> None:
         """Leave; asks first whether the work goes on, if there is any."""
+        from tui.screens.leave import LeaveScreen
+
         if isinstance(self.screen, LeaveScreen):
             self.screen.action_choose("")
         elif self.snapshot is not None and self.snapshot.state.live and self.session is not None:
@@ -376,24 +339,11 @@ class TrtuneApp(App[AppResult]):
             yield SystemCommand(title, f"{binding.tooltip or title}  [{self.get_key_display(binding)}]", action)
 
 
-def all_binding_ids() -> set[str]:
-    """The names by which keys can be changed."""
-    found = set()
-    for owner in (
-        TrtuneApp,
-        LiveScreen,
-        TuneScreen,
-        SessionsScreen,
-        LogScreen,
-        InspectScreen,
-        CompareScreen,
-        SetupScreen,
-    ):
-        for base in owner.__mro__:
-            for binding in base.__dict__.get("BINDINGS", ()):
-                if isinstance(binding, Binding) and binding.id is not None:
-                    found.add(binding.id)
-    return found
+def _stop_waiting_with_garbage() -> None:
+    """What lives since the start lives to the end: the collector need not look at it again."""
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
 
 
 def run_app(

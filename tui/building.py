@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sessions.records import RUNNING
@@ -133,6 +133,7 @@ class SnapshotBuilder:
         window_ns = request.range_ns or self._window(request.window_ns, at_ns, running or selected)
         sources = self._sources(window_ns[0], at_ns)
         phase, level = self._under_way(running, at_ns)
+        since_ns = running.start_ns if running is not None else 0
         return Snapshot(
             facts=history.facts,
             state=session_state(reader.path, self._worker, now_utc_ns),
@@ -142,8 +143,10 @@ class SnapshotBuilder:
             end_ns=self._end_ns,
             window_ns=window_ns,
             gpus=tuple(sources["gpu"]),
-            engine=next(iter(sources["engine"]), None),
-            load=next((track for track in sources["load"] if track.newest is not None), None),
+            engine=next((replace(track, since_ns=since_ns) for track in sources["engine"]), None),
+            load=next(
+                (replace(track, since_ns=since_ns) for track in sources["load"] if track.newest is not None), None
+            ),
             trials=trials,
             running=running,
             phase=phase,

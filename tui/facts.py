@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tui.harmless import number, scalar, table, text, values
 from tui.search_facts import search_facts
-from tui.snapshot import KnobFact, ObjectiveFact, SessionFacts, SloFact
+from tui.snapshot import KnobFact, ObjectiveFact, SessionFacts, ShapeFact, SloFact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,8 +49,15 @@ def session_facts(path: Path, meta: Mapping[str, Any]) -> SessionFacts:
         version=text(meta.get("trtune_version")),
         search=search_facts(meta),
         profile=text(table(meta.get("profile")).get("state")),
+        shape=_shape(table(engine.get("shape"))),
         origin_utc_ns=origin if isinstance(origin, int) and not isinstance(origin, bool) else 0,
     )
+
+
+def _shape(entry: Mapping[str, Any]) -> ShapeFact | None:
+    told = [number(entry.get(name)) for name in ("active_parameters", "weight_bytes", "kv_bytes_per_token")]
+    known = [value for value in told if value is not None and value >= 0]
+    return ShapeFact(*known) if len(known) == len(told) else None
 
 
 def _objective(entry: Mapping[str, Any]) -> ObjectiveFact:

@@ -100,3 +100,22 @@ def shorten(text: str, width: int) -> str:
 def short_name(name: str) -> str:
     """The last part of a dotted knob name: what a person needs in a narrow column."""
     return name.rsplit(".", 1)[-1]
+
+
+_SHORT_METRICS = {
+    "ttft": "TTFT",
+    "itl": "ITL",
+    "icl": "ICL",
+    "tpot": "TPOT",
+    "e2e": "E2E",
+    "output_token_throughput": "output",
+    "total_token_throughput": "in and out",
+    "request_throughput": "",
+}
+
+
+def metric_label(metric: str, stat: str, unit: str) -> str:
+    """A metric with its statistic and unit, as a row of a table names it."""
+    name = _SHORT_METRICS.get(metric, metric.replace("_", " "))
+    words = (name, "" if stat in ("", "avg") else stat, "" if unit == "ratio" else unit)
+    return " ".join(word for word in words if word)

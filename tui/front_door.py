@@ -90,6 +90,10 @@ class Wish:
     trials: str = "15"
 
 
+def _no_forms() -> Sequence[tuple[str, str]]:
+    return ()
+
+
 def _nothing() -> Findings:
     return Findings()
 
@@ -100,7 +104,7 @@ class FrontDoor:
 
     Attributes:
         presets: Objectives by name, each with a line.
-        export_forms: Forms the best configuration can be exported in, each with a line.
+        export_forms: Gives the forms the best configuration can be exported in, each with a line.
         export: Session, trial (None: the best) and form to text. Raises ValueError with one line.
         find: Looks at this host.
         draft: A wish to the plan's text. Raises ValueError with one line.
@@ -108,7 +112,7 @@ class FrontDoor:
     """
 
     presets: Sequence[tuple[str, str]] = ()
-    export_forms: Sequence[tuple[str, str]] = ()
+    export_forms: Callable[[], Sequence[tuple[str, str]]] = _no_forms
     export: Callable[[Path, int | None, str], str] | None = None
     find: Callable[[], Findings] = field(default=_nothing)
     draft: Callable[[Wish], str] | None = None

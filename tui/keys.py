@@ -28,6 +28,10 @@ SIGNS = {
 """How keys are shown that have long names."""
 
 
+TEXTUAL_ACTIONS = ("app.focus_next", "app.focus_previous", "screen.copy_text")
+"""Actions that Textual adds to every screen and that nobody looks for here."""
+
+
 def key(
     keys: str,
     action: str,

@@ -75,6 +75,15 @@ class KnobFact:
 
 
 @dataclass(frozen=True, slots=True)
+class ShapeFact:
+    """What the model weighs: parameters a token multiplies with, bytes of all weights, bytes a token takes in the KV cache."""
+
+    active_parameters: float
+    weight_bytes: float
+    kv_bytes_per_token: float
+
+
+@dataclass(frozen=True, slots=True)
 class SessionFacts:
     """What a session says about itself; empty where a file does not say.
 
@@ -96,6 +105,7 @@ class SessionFacts:
         version: Version of the trtune that wrote it.
         search: What the worker tells about its search.
         profile: State of a profile of the server that is being taken, or empty.
+        shape: What the model weighs, or None.
         origin_utc_ns: UTC of session time 0, or 0.
     """
 
@@ -116,6 +126,7 @@ class SessionFacts:
     version: str = ""
     search: SearchFacts = field(default_factory=SearchFacts)
     profile: str = ""
+    shape: ShapeFact | None = None
     origin_utc_ns: int = 0
 
     @property
@@ -136,6 +147,7 @@ class Track:
         times_ns: Their times.
         newest: The last sample up to the moment looked at, or None.
         at_ns: The moment looked at.
+        since_ns: Samples from before do not stand for the present: another server was sampled then.
     """
 
     name: str
@@ -145,6 +157,7 @@ class Track:
     times_ns: tuple[int, ...]
     newest: Sample | None
     at_ns: int
+    since_ns: int = 0
 
     @property
     def age_ns(self) -> int:
@@ -154,7 +167,7 @@ class Track:
     @property
     def stale(self) -> bool:
         """Whether the newest sample is too old to stand for the present."""
-        return self.age_ns > STALE_NS
+        return self.age_ns > STALE_NS or (self.newest is not None and self.newest.t_ns < self.since_ns)
 
     def value(self, column: str) -> float:
         """The newest number of a column; NaN when there is none, or it is too old."""

@@ -10,6 +10,7 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from engines.errors import EngineError
+from engines.gpu.hardware import UnknownGpuError, find_gpu
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -51,6 +52,7 @@ class GpuSampler:
                     "host": gpu.host,
                     "source": gpu.source,
                     "notes": list(gpu.notes),
+                    **_peaks(gpu.name),
                 },
             )
             for gpu in source.gpus
@@ -92,6 +94,15 @@ class GpuSampler:
                 self._recorder.event("warning", problem)
         for source, sample in zip(self._ids, samples, strict=True):
             self._recorder.add_sample(source, t_ns, astuple(sample))
+
+
+def _peaks(name: str) -> dict[str, float]:
+    """What the GPU could do at most, for MFU and MBU; nothing for one whose data sheet we do not have."""
+    try:
+        spec = find_gpu(name)
+    except UnknownGpuError:
+        return {}
+    return {"peak_bytes_s": spec.hbm_bytes_per_s, "peak_flops_s": spec.bf16_flops_per_s}
 
 
 class EngineSampler:

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import orjson
 import psutil
 import pytest
 import yaml
@@ -23,6 +24,7 @@ import yaml
 from engines.launch.ports import free_port
 from sessions.reader import SessionReader
 from tests.trtune.conftest import Program, objects
+from trtune.find import find_here
 
 pytestmark = pytest.mark.xdist_group("server")
 
@@ -224,3 +226,18 @@ def test_a_share_that_is_none_is_refused(program: Program, server: str) -> None:
 
     assert done.returncode == 2
     assert "such as 2% or 0.02" in done.stderr
+
+
+def test_running_server_is_found_by_its_process(server: str) -> None:
+    found = next(each for each in find_here().servers if each.url == server)
+
+    assert (found.engine, found.title) == ("trtllm", "TensorRT-LLM")
+    assert "llama-3.1-8b" in found.model
+    assert "engines.simulated" in found.how
+
+
+def test_setup_without_a_terminal_prints_what_was_found(program: Program, server: str) -> None:
+    done = program.run("setup", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert server in {each["url"] for each in orjson.loads(done.stdout)["servers"]}

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
     from sessions.reader import SessionReader
+    from tui.config import ScreenConfig
+    from tui.front_door import FrontDoor
     from tui.snapshot import Snapshot
 
 LIMIT_S = 15.0
@@ -52,6 +54,8 @@ async def running_app(
     read_only: bool = False,
     sessions_dir: Path | None = None,
     terminal: TerminalSettings | None = None,
+    config: ScreenConfig | None = None,
+    door: FrontDoor | None = None,
 ) -> AsyncIterator[tuple[TrtuneApp, Pilot[AppResult]]]:
     """The application in a pretended terminal, with its first snapshot drawn."""
     folder = sessions_dir or (session.parent if session is not None else None)
@@ -63,6 +67,8 @@ async def running_app(
         read_only=read_only,
         terminal=terminal or TerminalSettings(fps=50.0, animation=False),
         start_screen=screen,
+        config=config,
+        door=door,
     )
     async with app.run_test(size=size, notifications=True) as pilot:
         if session is not None:

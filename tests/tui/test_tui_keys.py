@@ -13,6 +13,7 @@ from sessions.reader import SessionReader
 from tests.tui.sample_session import write_sample_session
 from tests.tui.screen_helpers import revive, running_app, shown, until
 from tui.app import AppResult
+from tui.front_door import FrontDoor
 from tui.screens.confirm import ConfirmScreen
 from tui.screens.form import FormScreen
 from tui.screens.help import HelpScreen
@@ -169,10 +170,43 @@ async def test_mark_sends_its_text(live: Path) -> None:
     assert (commands(live)[0].kind, commands(live)[0].args) == ("mark", {"text": "warm"})
 
 
-async def test_mark_of_a_finished_session_is_explained(sample: Path) -> None:
+async def test_mark_of_a_finished_session_is_kept_beside_it(sample: Path, tmp_path: Path) -> None:
+    path = tmp_path / "copy.trtune"
+    shutil.copy(sample, path)
+    before = path.read_bytes()
+
+    async with running_app(path) as (app, pilot):
+        await sought(app, pilot, "home", "shift+right")
+        await pilot.press("m", *"odd", "enter")
+        await until(pilot, lambda: app.snapshot is not None and any(e.text == "odd" for e in app.snapshot.events))
+        await sought(app, pilot, "home")
+
+        assert await sought(app, pilot, "right_parenthesis") == pytest.approx(60)
+        assert await sought(app, pilot, "right_parenthesis") == pytest.approx(298)
+        assert await sought(app, pilot, "left_parenthesis") == pytest.approx(60)
+    assert path.read_bytes() == before
+
+
+async def test_note_that_cannot_be_kept_is_told(sample: Path, tmp_path: Path) -> None:
+    path = tmp_path / "copy.trtune"
+    shutil.copy(sample, path)
+    path.with_name("copy.trtune.notes").mkdir()
+
+    async with running_app(path) as (app, pilot):
+        await pilot.press("m", *"odd", "enter")
+        await until(pilot, lambda: "the note cannot be kept" in shown(app))
+
+
+async def test_range_is_chosen_by_its_two_ends(sample: Path) -> None:
     async with running_app(sample) as (app, pilot):
-        await pilot.press("m")
-        await until(pilot, lambda: "only while the worker is running" in shown(app))
+        await sought(app, pilot, "home", "shift+right")
+        await pilot.press("a")
+        await sought(app, pilot, "shift+right")
+        await pilot.press("a")
+        await until(pilot, lambda: app.snapshot is not None and app.snapshot.window_ns == (60 * S, 120 * S))
+
+        await pilot.press("a")
+        await until(pilot, lambda: app.snapshot is not None and app.snapshot.window_ns != (60 * S, 120 * S))
 
 
 async def test_enqueue_sends_checked_params(live: Path) -> None:
@@ -194,6 +228,142 @@ async def test_enqueue_sends_checked_params(live: Path) -> None:
     assert sent.args["params"]["tensor_parallel_size"] == 4
 
 
+async def sent(app: TrtuneApp, pilot: Pilot[AppResult], path: Path) -> Command:
+    await until(pilot, lambda: bool(commands(path)))
+    return commands(path)[-1]
+
+
+async def test_ranges_are_edited_in_words_and_only_changes_are_sent(live: Path) -> None:
+    async with running_app(live, mode="live", screen="tune") as (app, pilot):
+        await pilot.press("r")
+        batch, capacity = app.screen.query_one("#field0", Input), app.screen.query_one("#field1", Input)
+        assert batch.value == "1..2048 log"
+        capacity.value = "2..8"
+        await pilot.press("enter")
+        assert "takes choices" in shown(app)
+
+        batch.value, capacity.value = "256..1024 log", "4"
+        await pilot.press("enter")
+        await until(pilot, lambda: len(commands(live)) == 2)
+
+    told = {command.args["knob"]: command.args["domain"] for command in commands(live)}
+    assert told == {"max_batch_size": {"low": 256, "high": 1024, "log": True}, "tensor_parallel_size": 4}
+
+
+async def test_objective_is_checked_and_sent(live: Path) -> None:
+    async with running_app(live, mode="live", screen="tune") as (app, pilot):
+        await pilot.press("o")
+        limits = app.screen.query_one("#field4", Input)
+        assert limits.value == "ttft:p99:<=:500"
+        limits.value = "ttft under 500"
+        await pilot.press("enter")
+        assert "write metric:stat:op:value" in shown(app)
+
+        limits.value = "ttft:p99:<=:300, tpot:p99:<=:25"
+        await pilot.press("enter")
+        command = await sent(app, pilot, live)
+
+    assert (command.kind, command.args["slos"]) == ("objective", ["ttft:p99:<=:300", "tpot:p99:<=:25"])
+    assert (command.args["metric"], command.args["direction"]) == ("output_token_throughput", "maximize")
+
+
+async def test_objective_takes_a_preset_that_is_known(live: Path) -> None:
+    door = FrontDoor(presets=(("interactive", "for readers"),))
+    async with running_app(live, mode="live", screen="tune", door=door) as (app, pilot):
+        await pilot.press("o")
+        app.screen.query_one("#field0", Input).value = "fastest"
+        await pilot.press("enter")
+        assert "only interactive" in shown(app)
+        app.screen.query_one("#field0", Input).value = "interactive"
+        await pilot.press("enter")
+
+        assert (await sent(app, pilot, live)).args == {"preset": "interactive"}
+
+
+async def test_waiting_configuration_is_taken_out_of_the_queue(live: Path) -> None:
+    async with running_app(live, mode="live", screen="tune") as (app, pilot):
+        await pilot.press("u")
+        assert "2  the search's next" in shown(app)
+        await pilot.press("down", "enter")
+
+        command = await sent(app, pilot, live)
+        assert (command.kind, command.args) == ("dequeue", {"place": 1})
+
+
+async def test_proof_asks_first(live: Path) -> None:
+    async with running_app(live, mode="live", screen="tune") as (app, pilot):
+        await pilot.press("P", "n")
+        assert commands(live) == []
+        await pilot.press("P", "y")
+
+        assert (await sent(app, pilot, live)).kind == "prove"
+
+
+async def test_profile_starts_and_stops(live: Path) -> None:
+    async with running_app(live, mode="live") as (app, pilot):
+        await pilot.press("T")
+        assert (await sent(app, pilot, live)).args == {"action": "start"}
+        with sqlite3.connect(live) as connection:
+            connection.execute("UPDATE command SET state = 'done', reply = 'begun'")
+        connection.close()
+        await until(pilot, lambda: app.snapshot is not None and app.snapshot.commands[-1].state == "done")
+        await pilot.press("T")
+        await until(pilot, lambda: len(commands(live)) == 2)
+
+    assert commands(live)[1].args == {"action": "stop"}
+
+
+async def test_best_is_exported_shown_copied_and_written(sample: Path, tmp_path: Path) -> None:
+    forms = (("config", "the file"), ("command", "the words"))
+    door = FrontDoor(export_forms=lambda: forms, export=lambda _path, trial, form: f"{form} of {trial} \x1b[31m")
+    target = tmp_path / "best.yaml"
+
+    async with running_app(sample, screen="tune", door=door) as (app, pilot):
+        await pilot.press("E")
+        await until(pilot, lambda: "Export the best" in shown(app))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: "command of None" in shown(app))
+        await pilot.press("y")
+        assert app.clipboard == "command of None \x1b[31m"
+        await pilot.press("w", *str(target), "enter")
+        await until(pilot, target.is_file)
+        assert target.read_text() == "command of None \x1b[31m"
+
+        await pilot.press("w", *str(target), "enter")
+        await until(pilot, lambda: "not written" in shown(app))
+
+
+async def test_export_that_fails_says_why(sample: Path) -> None:
+    def fail(_path: Path, _trial: int | None, _form: str) -> str:
+        raise ValueError("no trial meets every SLO")
+
+    door = FrontDoor(export_forms=lambda: (("config", "the file"),), export=fail)
+    async with running_app(sample, screen="tune", door=door) as (app, pilot):
+        await pilot.press("E")
+        await until(pilot, lambda: "Export the best" in shown(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: "no trial meets every SLO" in shown(app))
+
+
+async def test_value_is_copied_for_the_terminal(sample: Path) -> None:
+    async with running_app(sample, screen="tune") as (app, pilot):
+        await pilot.press("y", "enter")
+
+    assert app.clipboard == str(sample)
+
+
+async def test_views_of_the_search_take_turns(sample: Path) -> None:
+    async with running_app(sample, screen="tune") as (app, pilot):
+        for told in ("importance of the knobs", "effect of max_batch_size", "Pareto", "enqueued by hand", "history"):
+            assert told not in shown(app) or told == "enqueued by hand"
+            await pilot.press("v")
+            assert told in shown(app)
+        await pilot.press("v", "v", "n")
+        assert "effect of tensor_parallel_size" in shown(app)
+        await pilot.press("N", "V")
+        assert "importance of the knobs" in shown(app)
+
+
 async def test_refused_command_is_told(live: Path) -> None:
     async with running_app(live, mode="live") as (app, pilot):
         await pilot.press("p")
@@ -207,7 +377,7 @@ async def test_refused_command_is_told(live: Path) -> None:
 
 async def test_read_only_screen_sends_nothing(live: Path) -> None:
     async with running_app(live, mode="live", screen="tune", read_only=True) as (app, pilot):
-        await pilot.press("p", "k", "x", "e")
+        await pilot.press("p", "k", "x", "e", "r", "o", "u", "P", "T")
 
         assert not isinstance(app.screen, ConfirmScreen | FormScreen)
     assert commands(live) == []
@@ -327,6 +497,16 @@ async def test_log_can_be_searched_and_filtered(sample: Path) -> None:
         assert "session over" not in shown(app)
         assert "OutOfMemoryError" in shown(app)
         assert isinstance(app.screen, LogScreen)
+
+
+async def test_log_goes_to_the_line_by_which_a_trial_failed(sample: Path) -> None:
+    async with running_app(sample, screen="log", size=(120, 20)) as (app, pilot):
+        await until(pilot, lambda: "session over" in shown(app))
+        assert "OutOfMemoryError" not in shown(app)
+
+        await pilot.press("F")
+
+        assert "OutOfMemoryError" in shown(app)
 
 
 async def test_log_stays_where_it_was_scrolled_to(sample: Path) -> None:

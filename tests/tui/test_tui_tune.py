@@ -97,7 +97,8 @@ def test_detail_of_a_failure_names_line_and_culprit(end_snapshot: Snapshot) -> N
 def test_detail_tells_levels_settings_and_command(end_snapshot: Snapshot) -> None:
     text = text_of(detail_lines(end_snapshot))
 
-    assert "concurrency    32 valid" in text
+    assert "concurrency          tokens/s  TTFT p99" in text
+    assert "        32  valid        2000       235" in text
     assert "max_batch_size 768  baseline 2048" in text
     assert "kv_capacity_tokens 412000  read back" in text
     assert "trtllm-serve model --config trial7.yaml" in text

@@ -82,6 +82,9 @@ def _on_screen(path: Path, args: argparse.Namespace, *, live: bool) -> int:
 
 
 def _run_screen(path: Path | None, args: argparse.Namespace, *, live: bool, setup: bool = False) -> AppResult:
+    import gc
+
+    gc.disable()  # loading makes many objects and no garbage; the screen enables it with its first picture
     from trtune.door import make_door
     from trtune.paths import sessions_dir
     from tui.app import run_app

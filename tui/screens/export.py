@@ -97,7 +97,7 @@ class ExportScreen(ModalScreen[None]):
     def action_copy(self) -> None:
         """Copy the text."""
         if self._text:
-            cast("TrtuneApp", self.app).copy(self._form, self._text)
+            cast("TrtuneApp", self.app).errands.copy(self._form, self._text)
 
     def action_write(self) -> None:
         """Ask for a file that does not exist yet, and write it."""
@@ -107,7 +107,7 @@ class ExportScreen(ModalScreen[None]):
 
     def _write(self, told: str | None) -> None:
         if told:
-            cast("TrtuneApp", self.app).write_new(told, self._text)
+            cast("TrtuneApp", self.app).errands.write_new(told, self._text)
 
     def action_leave(self) -> None:
         """Back to the screen."""

@@ -10,12 +10,11 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tui.keys import TEXTUAL_ACTIONS
+
 if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.screen import Screen
-
-TEXTUAL_ACTIONS = ("app.focus_next", "app.focus_previous", "screen.copy_text")
-"""Actions that Textual adds to every screen and that nobody looks for here."""
 
 _SIGNS = (
     "Timeline: one block per trial, in proportion to time. o complete, - pruned, ! misses an SLO, x failed, s skipped, "

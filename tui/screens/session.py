@@ -1,4 +1,7 @@
-"""What the Live, Tune and Log screens share: header, timeline, footer, the clock's keys and the commands to the worker."""
+"""What the Live, Tune and Log screens share: header, timeline, footer, the clock's keys and the commands to the worker.
+
+Dialogs are loaded when they are first asked for: the first picture waits for nothing it does not need.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,8 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from tui.building import DEFAULT_WINDOW_NS, MIN_WINDOW_NS
-from tui.copying import copyable
 from tui.formatting import clock_text, shorten
 from tui.keys import key
-from tui.notes import add_note
-from tui.screens.choose import ChooseScreen
-from tui.screens.confirm import ConfirmScreen
-from tui.screens.help import HelpScreen
-from tui.screens.prompt import PromptScreen
 from tui.seeking import HeldKey, neighbour_mark_ns, neighbour_trial_ns, parse_moment, sample_step_ns
 from tui.snapshot import NS_PER_S
 from tui.widgets.key_bar import KeyBar
@@ -129,9 +126,14 @@ class SessionScreen(Screen[None]):
         """The newest snapshot."""
         return self.trtune.snapshot
 
+    def on_mount(self) -> None:
+        """Show the newest snapshot once there are widgets to show it with."""
+        if self.snapshot is not None:
+            self.show(self.snapshot)
+
     def on_screen_resume(self) -> None:
         """Show the newest snapshot when the screen comes to the front."""
-        if self.snapshot is not None:
+        if self.snapshot is not None and self.is_mounted:
             self.show(self.snapshot)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -233,6 +235,7 @@ class SessionScreen(Screen[None]):
 
     def action_go_to(self) -> None:
         """Ask for a moment and go there."""
+        from tui.screens.prompt import PromptScreen
 
         def check(text: str) -> str:
             if self.snapshot is None:
@@ -304,6 +307,7 @@ class SessionScreen(Screen[None]):
 
     def action_stop_work(self) -> None:
         """End the session, after a question."""
+        from tui.screens.confirm import ConfirmScreen
 
         def stop(sure: bool | None) -> None:
             if sure:
@@ -318,6 +322,8 @@ class SessionScreen(Screen[None]):
 
     def action_mark(self) -> None:
         """Write a note: into the session at its present, beside the file at any other moment."""
+        from tui.screens.prompt import PromptScreen
+
         snapshot = self.snapshot
         if snapshot is None:
             return
@@ -335,6 +341,8 @@ class SessionScreen(Screen[None]):
             self.trtune.command("mark", {"text": text})
 
     def _keep_note(self, at_ns: int, text: str | None) -> None:
+        from tui.notes import add_note
+
         if not text or self.trtune.session is None:
             return
         try:
@@ -357,25 +365,30 @@ class SessionScreen(Screen[None]):
 
     def action_copy(self) -> None:
         """Choose a value or a command, and hand it to the terminal's clipboard."""
+        from tui.copying import copyable
+        from tui.screens.choose import ChooseScreen
+
         if self.snapshot is None:
             return
         found = copyable(self.snapshot)
 
         def copy(place: str | None) -> None:
             if place is not None:
-                self.trtune.copy(*found[int(place)])
+                self.trtune.errands.copy(*found[int(place)])
 
         lines = [(str(place), shorten(f"{name:<26} {text}", 64)) for place, (name, text) in enumerate(found)]
         self.app.push_screen(ChooseScreen("Copy", lines, "copy"), copy)
 
     def action_inspect(self) -> None:
         """Look closer: a GPU, a request, the iterations."""
-        self.trtune.inspect()
+        self.trtune.errands.inspect()
 
     def action_compare(self) -> None:
         """Choose what to compare the trial looked at with."""
-        self.trtune.compare_trial()
+        self.trtune.errands.compare_trial()
 
     def action_help(self) -> None:
         """Show what every key does."""
+        from tui.screens.help import HelpScreen
+
         self.app.push_screen(HelpScreen(self))

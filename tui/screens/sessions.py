@@ -164,11 +164,11 @@ class SessionsScreen(Screen[None]):
     def action_copy(self) -> None:
         """Copy the path of the chosen session."""
         if self._chosen is not None:
-            self.trtune.copy("path of the session", str(self._chosen.path))
+            self.trtune.errands.copy("path of the session", str(self._chosen.path))
 
     def action_new(self) -> None:
         """Set up something new."""
-        self.trtune.set_up()
+        self.trtune.errands.set_up()
 
     def action_search(self) -> None:
         """Open the search."""

@@ -276,7 +276,7 @@ class PlanScreen(ModalScreen[bool]):
             self.query_one("#problem", Static).update(Content(message.problem))
             return
         self.dismiss(True)
-        cast("TrtuneApp", self.app).show_begun(message.session)
+        cast("TrtuneApp", self.app).errands.show_begun(message.session)
 
     def action_write(self) -> None:
         """Ask for a file that does not exist yet, and write the plan."""
@@ -284,7 +284,7 @@ class PlanScreen(ModalScreen[bool]):
 
     def _write(self, told: str | None) -> None:
         if told:
-            cast("TrtuneApp", self.app).write_new(told, self._plan)
+            cast("TrtuneApp", self.app).errands.write_new(told, self._plan)
 
     def action_change(self) -> None:
         """Back to the form."""

@@ -172,9 +172,4 @@ class TuneScreen(SessionScreen):
 
     def action_export(self) -> None:
         """Choose a form and show the best configuration in it."""
-
-        def show(form: str | None) -> None:
-            if form is not None:
-                self.trtune.export(form)
-
-        self.app.push_screen(ChooseScreen("Export the best configuration", self.trtune.door.export_forms, "show"), show)
+        self.trtune.errands.choose_export()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sessions.text import clean_line
-from tui.formatting import clock_text, fit, fit_right, number, percent, shorten, value_text
+from tui.formatting import clock_text, fit, fit_right, metric_label, number, percent, shorten, value_text
 from tui.plotting import Plot, PlotSeries, side_by_side
 from tui.snapshot import NS_PER_S, changed_params
 from tui.widgets.lines import LineWidget, Piece, Row, title_row
@@ -112,7 +112,7 @@ def heading_rows(compared: Compared, align: Align, window_ns: tuple[int, int], w
         told = f" {clean_line(side.name)}  {facts.engine}  {facts.model}  {side.trial.kind} {side.trial.state}"
         rows.append(
             (
-                (f" {letter} {curve}", ink),
+                (f" {letter} {curve} ", ink),
                 *simulated,
                 (shorten(told, max(0, width - 24 - len(simulated) * 11)), ""),
                 (shorten(score, 18), "strong"),
@@ -147,17 +147,13 @@ def _metric_rows(chosen: LoadComparison, label: int, value: int, width: int) -> 
         change = metric.changes[1]
         rows.append(
             (
-                (fit(shorten(f"{_short(metric.label)} {metric.unit}".rstrip(), label - 1), label), ""),
+                (fit(shorten(metric_label(metric.metric, metric.stat, metric.unit), label - 1), label), ""),
                 (fit_right(number(first.value if first else None), value), _INKS[0]),
                 (fit_right(number(second.value if second else None), value), _INKS[1]),
                 (shorten("  " + change_text(change), max(0, width - label - 2 * value)), _change_ink(change)),
             )
         )
     return rows
-
-
-def _short(label: str) -> str:
-    return label.replace("output_token_throughput", "output tokens").replace("request_throughput", "requests")
 
 
 def change_text(change: Change | None) -> str:

@@ -142,7 +142,8 @@ def key_hints(screen: Screen[object]) -> Iterable[KeyHint]:
         word = binding.group.description if binding.group is not None else binding.description
         key = screen.app.get_key_display(binding)
         members = groups.setdefault(word, [])
-        if all(key != known for known, _, _ in members):
+        # Of several keys for one action the first is shown; help names them all.
+        if all(binding.action != known for _, known, _ in members):
             members.append((key, binding.action, enabled))
     order = {word: place for place, word in enumerate(ORDER)}
     for word, members in sorted(groups.items(), key=lambda item: order.get(item[0], len(order))):

@@ -64,7 +64,7 @@ def live_plots(snapshot: Snapshot) -> list[Plot]:
         trial.start_ns for trial in snapshot.trials if trial.number and window_ns[0] <= trial.start_ns <= snapshot.at_ns
     )
     load, engine = snapshot.load, snapshot.engine
-    ttft, itl, tpot = (_limits(snapshot, metric) for metric in ("ttft", "itl", "tpot"))
+    ttft, itl, tpot, e2e = (_limits(snapshot, metric) for metric in ("ttft", "itl", "tpot", "e2e"))
     idle = "nothing is measured yet" if load is None else "no request finished in this window"
     latency = [
         Plot(
@@ -106,9 +106,16 @@ def live_plots(snapshot: Snapshot) -> list[Plot]:
     ]
     if snapshot.gpus:
         state.append(Plot("GPU power W", _power(snapshot.gpus), window_ns, (), marks))
-    # Latency is measured on our own load: where there is none, what the server tells comes first, and alone when watching.
+    if engine is not None:
+        prompts = PlotSeries("in", "second", *engine.rates("prompt_tokens_total"))
+        state.append(Plot("prompt tokens/s", (prompts,), window_ns, (), marks))
+    e2e_lines = _lines(load, ("p99", "e2e_p99_ms"), ("p50", "e2e_p50_ms"))
     if load is not None:
-        return latency + state
+        # Where a limit is set on it, it is one of the first things to look at.
+        place = len(latency) if e2e else len(latency) + len(state)
+        plots = [*latency, *state]
+        return [*plots[:place], Plot("E2E ms", e2e_lines, window_ns, e2e, marks, empty=idle), *plots[place:]]
+    # Latency is measured on our own load: where there is none, what the server tells comes first, and alone when watching.
     return state if snapshot.facts.watching else state + latency
 
 
@@ -125,10 +132,7 @@ def _throughput(load: Track | None, engine: Track | None) -> tuple[PlotSeries, .
         return (PlotSeries("out", "first", *load.series("output_tps")),)
     if engine is None:
         return ()
-    return (
-        PlotSeries("out", "first", *engine.rates("output_tokens_total")),
-        PlotSeries("in", "second", *engine.rates("prompt_tokens_total")),
-    )
+    return (PlotSeries("out", "first", *engine.rates("output_tokens_total")),)
 
 
 def _power(gpus: tuple[Track, ...]) -> tuple[PlotSeries, ...]:

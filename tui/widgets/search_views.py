@@ -15,6 +15,7 @@ from tui.widgets.queue_list import queue_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tui.glyphs import Glyphs
     from tui.snapshot import Snapshot
 
 VIEWS = ("history", "importance", "effect", "pareto", "queue")
@@ -50,33 +51,7 @@ class SearchViews(LineWidget):
 
     def rows(self, snapshot: Snapshot, width: int, height: int) -> Sequence[Row]:
         """The grid of views."""
-        across = min(len(VIEWS), max(1, (width + _GAP) // (MIN_CELLS + _GAP)))
-        down = max(1, min(height // MIN_ROWS, -(-len(VIEWS) // across)))
-        each = (width - _GAP * (across - 1)) // across
-        rows: list[Row] = []
-        for line in range(down):
-            tall = height * (line + 1) // down - height * line // down
-            names = [VIEWS[(self._first + line * across + place) % len(VIEWS)] for place in range(across)]
-            names = names[: max(0, len(VIEWS) - line * across)]
-            wide = each if len(names) == across else (width - _GAP * (len(names) - 1)) // max(1, len(names))
-            blocks = [self._view(name, snapshot, wide, tall) for name in names]
-            shown = side_by_side(blocks, [wide] * len(blocks), _GAP)
-            rows += [shown[y] if y < len(shown) else () for y in range(tall)]
-        return rows
-
-    def _view(self, name: str, snapshot: Snapshot, width: int, height: int) -> list[Row]:
-        glyphs = self.glyphs
-        match name:
-            case "importance":
-                return importance_rows(snapshot, width, height, glyphs, self.knob)
-            case "effect":
-                return effect_rows(snapshot, self.knob, width, height, glyphs)
-            case "pareto":
-                return pareto_rows(snapshot, width, height, glyphs)
-            case "queue":
-                return queue_rows(snapshot, width, height, glyphs)
-            case _:
-                return history_rows(snapshot, width, height, glyphs)
+        return search_rows(snapshot, self._first, self.knob, (width, height), self.glyphs)
 
     def turn(self, step: int) -> None:
         """Begin with the next view, or the one before."""
@@ -90,3 +65,42 @@ class SearchViews(LineWidget):
             self._knob = known[(known.index(self.knob) + step) % len(known)]
             self._redraw()
         return self.knob
+
+
+def search_rows(snapshot: Snapshot, first: int, knob: str, size: tuple[int, int], glyphs: Glyphs) -> list[Row]:
+    """The views in a grid that suits the space.
+
+    Args:
+        snapshot: What is looked at.
+        first: Place in VIEWS of the view that comes first.
+        knob: Whose effect is shown.
+        size: Cells across and down.
+        glyphs: Characters to draw with.
+    """
+    width, height = size
+    across = min(len(VIEWS), max(1, (width + _GAP) // (MIN_CELLS + _GAP)))
+    down = max(1, min(height // MIN_ROWS, -(-len(VIEWS) // across)))
+    rows: list[Row] = []
+    for line in range(down):
+        tall = height * (line + 1) // down - height * line // down
+        count = min(across, len(VIEWS) - line * across)
+        names = [VIEWS[(first + line * across + place) % len(VIEWS)] for place in range(count)]
+        each = (width - _GAP * (count - 1)) // count
+        blocks = [_view(name, snapshot, knob, each, tall, glyphs) for name in names]
+        shown = side_by_side(blocks, [each] * count, _GAP)
+        rows += [shown[y] if y < len(shown) else () for y in range(tall)]
+    return rows
+
+
+def _view(name: str, snapshot: Snapshot, knob: str, width: int, height: int, glyphs: Glyphs) -> list[Row]:
+    match name:
+        case "importance":
+            return importance_rows(snapshot, width, height, glyphs, knob)
+        case "effect":
+            return effect_rows(snapshot, knob, width, height, glyphs)
+        case "pareto":
+            return pareto_rows(snapshot, width, height, glyphs)
+        case "queue":
+            return queue_rows(snapshot, width, height, glyphs)
+        case _:
+            return history_rows(snapshot, width, height, glyphs)

@@ -1,4 +1,4 @@
-"""The server in three lines: KV cache, requests and batch, latencies against their limits."""
+"""The server in a few lines: KV cache, requests and batch, latencies against their limits, work done."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tui.formatting import fit, number, percent, whole
 from tui.glyphs import bar
 from tui.snapshot import NAN
+from tui.utilisation import input_tps, mbu, mfu, output_tps
 from tui.widgets.gpu_wall import history_text
 from tui.widgets.lines import LineWidget, Piece, Row, row_cells
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 _LABEL = 10
 _KV_WARN_RATIO = 0.95
+_SLO_MET_WELL = 0.99
+ROWS = 4
+"""Rows of the panel where there is room for all of it."""
 
 LATENCIES = (
     ("TTFT", "ttft", ("p50", "p99")),
@@ -35,12 +39,14 @@ class ServerPanel(LineWidget):
     """
 
     def rows(self, snapshot: Snapshot, width: int, height: int) -> Sequence[Row]:
-        """Three rows."""
+        """Three rows, and the work done where there is room for a fourth."""
         rows = [
             kv_row(snapshot, width, self.glyphs),
             requests_row(snapshot, width, self.glyphs),
-            latency_row(snapshot, width, self.glyphs),
+            latency_row(snapshot, width, self.glyphs, alone=height < ROWS),
         ]
+        if height >= ROWS:
+            rows.append(work_row(snapshot, width))
         return rows if snapshot.fresh else [tuple((text, "dim") for text, _ in row) for row in rows]
 
 
@@ -92,8 +98,8 @@ def requests_row(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Row:
     return _cut(pieces, width)
 
 
-def latency_row(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Row:
-    """Latency percentiles of the last seconds, coloured by their limits, then throughput and our own lag."""
+def latency_row(snapshot: Snapshot, width: int, glyphs: Glyphs, *, alone: bool = True) -> Row:
+    """Latency percentiles of the last seconds, coloured by their limits; throughput too where no row tells the work."""
     load = snapshot.load
     pieces: list[Piece] = [(fit(" latency", _LABEL), "title")]
     if load is None:
@@ -110,15 +116,43 @@ def latency_row(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Row:
     if len(pieces) == 1:
         return (*pieces, ("no request finished in the last seconds", "dim"))
     pieces.append(("ms p50/p99", "dim"))
-    tokens, requests, failed = load.value("output_tps"), load.value("request_rps"), load.value("failed_total")
-    pieces.append((f"  {number(tokens)} tokens/s", ""))
-    pieces.append((f"  {number(requests)} req/s", "dim"))
-    if failed >= 1:
-        pieces.append((f"  {whole(failed)} failed", "bad"))
+    if alone:
+        pieces.append((f"  {number(load.value('output_tps'))} tokens/s", ""))
+        pieces += _requests(load)
     lag = load.value("client_lag_p99_ms")
     if lag == lag:
         pieces.append((f"  own lag {number(lag)} ms", "dim"))
     return _cut(pieces, width)
+
+
+def work_row(snapshot: Snapshot, width: int) -> Row:
+    """Tokens out and in, requests, the share that meets its limits, speculation, and how far the GPUs are used."""
+    load, engine = snapshot.load, snapshot.engine
+    pieces: list[Piece] = [
+        (fit(" work", _LABEL), "title"),
+        (f"{number(output_tps(snapshot))} tokens/s out", "strong"),
+        (f"  {number(input_tps(snapshot))} in", ""),
+    ]
+    if load is not None:
+        pieces += _requests(load)
+        met = load.value("slo_met_ratio")
+        if met == met:
+            pieces.append((f"  {percent(met)} meet the SLOs", "ok" if met >= _SLO_MET_WELL else "warn"))
+    accepted = engine.value("accepted_per_step") if engine is not None else NAN
+    if accepted == accepted:
+        pieces.append((f"  {number(accepted)} tokens accepted a step", ""))
+    for label, value in (("MFU", mfu(snapshot)), ("MBU", mbu(snapshot))):
+        if value == value:
+            pieces.append((f"  {label} {percent(value)}", "dim"))
+    return _cut(pieces, width)
+
+
+def _requests(load: Track) -> list[Piece]:
+    pieces: list[Piece] = [(f"  {number(load.value('request_rps'))} req/s", "dim")]
+    failed = load.value("failed_total")
+    if failed >= 1:
+        pieces.append((f"  {whole(failed)} failed", "bad"))
+    return pieces
 
 
 def _slo_ink(snapshot: Snapshot, metric: str, stat: str, value: float) -> str:

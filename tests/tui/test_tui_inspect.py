@@ -1,0 +1,109 @@
+"""Looking closer: requests, GPUs, iterations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sessions.reader import SessionReader
+from tests.tui.screen_helpers import running_app, shown, snapshot_of, text_of, until
+from tui.glyphs import ASCII, BRAILLE
+from tui.request_lives import read_lives
+from tui.screens.inspect import InspectScreen
+from tui.widgets.gpu_detail import gpu_detail_rows
+from tui.widgets.iteration_table import iteration_rows
+from tui.widgets.request_chart import requests_rows
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tui.snapshot import Snapshot
+
+
+@pytest.fixture(scope="module")
+def chart(sample: Path) -> str:
+    with SessionReader(sample) as reader:
+        snapshot = snapshot_of(reader, at_s=258.0)
+        level = reader.levels(6)[-1]
+    return text_of(requests_rows(snapshot, level, read_lives(sample, level.id, "sent"), 3, (120, 33), BRAILLE))
+
+
+def test_life_of_a_request_is_told_from_its_times(sample: Path) -> None:
+    with SessionReader(sample) as reader:
+        level = reader.levels(6)[-1]
+    lives = read_lives(sample, level.id, "sent")
+    life = lives.life(3)
+
+    assert len(lives) == 12
+    assert life.index == 3
+    assert life.ttft_ms == pytest.approx(154.8)
+    assert life.tpot_ms == pytest.approx(8.4)
+    assert life.e2e_ms == pytest.approx(154.8 + 31 * 8.4)
+    assert life.gaps_ms == pytest.approx([8.4] * 31)
+    assert (life.isl_tokens, life.osl_tokens, life.status) == (1024, 32, "ok")
+
+
+def test_requests_are_found_by_moment_and_ordered_by_slowness(sample: Path) -> None:
+    with SessionReader(sample) as reader:
+        level = reader.levels(6)[-1]
+    lives = read_lives(sample, level.id, "sent")
+
+    assert lives.place_at(level.start_ns) == 0
+    assert lives.place_at(level.start_ns + 900_000_000) == 2
+    slowest = lives.ordered("slowest end")
+    assert slowest.life(0).e2e_ms == max(lives.life(place).e2e_ms or 0 for place in range(len(lives)))
+
+
+def test_waterfall_shows_all_and_the_chosen_one_in_detail(chart: str) -> None:
+    assert "requests of trial 6, concurrency 64" in chart
+    assert "12 in order of: sent" in chart
+    assert "request 3" in chart
+    assert "queue and prefill 155 ms" in chart
+    assert "32 tokens in 260 ms" in chart
+    assert "░" in chart
+    assert "█" in chart
+
+
+def test_gpu_is_shown_with_all_that_is_sampled(busy_snapshot: Snapshot) -> None:
+    text = text_of(gpu_detail_rows(busy_snapshot, 5, 120, 33, BRAILLE))
+
+    assert "GPU 1 of 4" in text
+    assert "NVIDIA H100 80GB HBM3" in text
+    assert "power cap" in text
+    for heading in ("busy %", "pipes %", "power W", "SM clock MHz", "memory GiB", "temperature C"):
+        assert heading in text
+
+
+def test_iterations_leave_out_what_nobody_tells(busy_snapshot: Snapshot) -> None:
+    rows = text_of(iteration_rows(busy_snapshot, 120, 12, ASCII)).splitlines()
+
+    assert "iteration ms" in rows[1]
+    assert "accepted/step" not in rows[1]
+    assert len(rows) == 12
+    assert rows[-1].split()[0] == "04:18"
+
+
+async def test_views_requests_and_levels_are_reached_by_keys(sample: Path) -> None:
+    async with running_app(sample, screen="tune", size=(120, 40)) as (app, pilot):
+        await pilot.press("up")
+        await until(pilot, lambda: app.snapshot is not None and app.snapshot.selected is app.snapshot.trials[6])
+        await pilot.press("i")
+        await until(pilot, lambda: "requests of trial 6, concurrency 64" in shown(app))
+        await pilot.press("up", "up")
+        await until(pilot, lambda: "request 9" in shown(app))
+        await pilot.press("o")
+        assert "slowest start" in shown(app)
+        await pilot.press("l")
+        await until(pilot, lambda: "requests of trial 6, concurrency 16" in shown(app))
+
+        await pilot.press("tab")
+        assert "GPU 0 of 4" in shown(app)
+        await pilot.press("down")
+        assert "GPU 1 of 4" in shown(app)
+        await pilot.press("i")
+        assert "each row is one reading" in shown(app)
+
+        await pilot.press("escape")
+        assert not isinstance(app.screen, InspectScreen)
+        assert "best against baseline" in shown(app)
