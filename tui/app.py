@@ -246,7 +246,7 @@ class TrtuneApp(App[AppResult]):
     def front(self) -> SessionScreen | None:
         """The session screen in front, a dialog over it or not; None on the list of sessions."""
         screens = (screen for screen in reversed(self.screen_stack) if isinstance(screen, SessionScreen))
-        return next((screen for screen in screens if screen.is_mounted), None)
+        return next((screen for screen in screens if screen.ready), None)
 
     def on_app_blur(self, event: events.AppBlur) -> None:
         """Draw less often while nobody looks."""

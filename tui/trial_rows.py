@@ -44,12 +44,6 @@ class TrialRow:
     best: bool
 
 
-def trial_rows(snapshot: Snapshot) -> list[TrialRow]:
-    """All trials begun by the moment, in their order."""
-    base = baseline_params(snapshot)
-    return [_trial_row(snapshot, trial, base) for trial in snapshot.trials]
-
-
 def baseline_params(snapshot: Snapshot) -> Params:
     """The configuration that others are compared with: the baseline's; what it leaves open is the server's default."""
     defaults: Params = {knob.name: knob.default for knob in snapshot.facts.knobs}
@@ -74,7 +68,8 @@ def metric_value(result: Metrics, metric: str, stat: str) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _trial_row(snapshot: Snapshot, trial: Trial, base: Params) -> TrialRow:
+def trial_row(snapshot: Snapshot, trial: Trial, base: Params) -> TrialRow:
+    """One row of the table of trials."""
     state = trial.state
     if trial.state == "running" and snapshot.running is trial and snapshot.phase is not None:
         state = snapshot.phase.name

@@ -8,13 +8,18 @@ import pytest
 from tests.tui.screen_helpers import text_of
 from tui.glyphs import ASCII, BRAILLE
 from tui.snapshot import baseline_trial, best_trial, improvements
-from tui.trial_rows import detail_lines, trial_rows
+from tui.trial_rows import TrialRow, baseline_params, detail_lines, trial_row
 from tui.widgets.best_panel import best_rows
 from tui.widgets.history_plot import history_rows
 from tui.widgets.lines import wrap
 
 if TYPE_CHECKING:
     from tui.snapshot import Snapshot
+
+
+def trial_rows(snapshot: Snapshot) -> list[TrialRow]:
+    base = baseline_params(snapshot)
+    return [trial_row(snapshot, trial, base) for trial in snapshot.trials]
 
 
 def test_rows_tell_what_differs_and_what_it_brought(end_snapshot: Snapshot) -> None:

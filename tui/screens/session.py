@@ -126,14 +126,19 @@ class SessionScreen(Screen[None]):
         """The newest snapshot."""
         return self.trtune.snapshot
 
+    @property
+    def ready(self) -> bool:
+        """Whether there are widgets to draw with: not before the screen is composed, and not while it goes away."""
+        return self.is_mounted and any(isinstance(node, Timeline) for node in self.children)
+
     def on_mount(self) -> None:
         """Show the newest snapshot once there are widgets to show it with."""
-        if self.snapshot is not None:
+        if self.snapshot is not None and any(isinstance(node, Timeline) for node in self.children):
             self.show(self.snapshot)
 
     def on_screen_resume(self) -> None:
         """Show the newest snapshot when the screen comes to the front."""
-        if self.snapshot is not None and self.is_mounted:
+        if self.snapshot is not None and self.ready:
             self.show(self.snapshot)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

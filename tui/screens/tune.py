@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on
 from textual.containers import Horizontal, Vertical
-from textual.widgets import DataTable
 
 from tui.formatting import shorten
 from tui.keys import key
@@ -69,7 +68,7 @@ class TuneScreen(SessionScreen):
             yield TrialDetail()
 
     def show(self, snapshot: Snapshot) -> None:
-        """Draw a snapshot; the table at most once a second, and the upper half no taller than it needs."""
+        """Draw a snapshot, the upper half no taller than it needs."""
         if not self.has_class("-narrow"):
             upper = self.query_one("#upper")
             half = max(MIN_UPPER_ROWS, (self.size.height - _OTHER_ROWS) // 2)
@@ -77,9 +76,13 @@ class TuneScreen(SessionScreen):
             if upper.styles.height is None or upper.styles.height.value != rows:
                 upper.styles.height = rows
         super().show(snapshot)
-        self.query_one(TrialTable).show(snapshot)
 
-    @on(DataTable.RowHighlighted)
+    @on(TrialTable.Opened)
+    def open_trial(self) -> None:
+        """Look at the requests of the chosen trial."""
+        self.action_inspect()
+
+    @on(TrialTable.Chosen)
     def choose(self) -> None:
         """Show the detail of the trial under the cursor."""
         chosen = self.query_one(TrialTable).chosen

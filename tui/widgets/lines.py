@@ -44,6 +44,7 @@ INKS = (
     "best",
     "badge",
     "cursor",
+    "chosen",
 )
 """Names of the colours that mean something."""
 
@@ -63,6 +64,7 @@ INK_CSS = """
 .ink--best { color: $success; text-style: bold; }
 .ink--badge { color: $background; background: $warning; text-style: bold; }
 .ink--cursor { color: $accent; text-style: bold; }
+.ink--chosen { background: $primary-muted; text-style: bold; }
 """
 """Their values, for the style sheet of whatever draws with them."""
 

@@ -37,6 +37,10 @@ class SearchViews(LineWidget):
         super().__init__()
         self._first = 0
         self._knob = ""
+        self._key: tuple[object, ...] = ()
+        self._kept: tuple[object, ...] = ()
+        """What the key names, kept alive so that no other object can have the same identity."""
+        self._drawn: list[Row] = []
 
     @property
     def view(self) -> str:
@@ -50,8 +54,13 @@ class SearchViews(LineWidget):
         return self._knob if self._knob in known else next(iter(known), "")
 
     def rows(self, snapshot: Snapshot, width: int, height: int) -> Sequence[Row]:
-        """The grid of views."""
-        return search_rows(snapshot, self._first, self.knob, (width, height), self.glyphs)
+        """The grid of views, drawn anew only when a trial or what the worker tells has changed."""
+        # By identity: thousands of trials take as long to compare as to draw.
+        key = (id(snapshot.trials), id(snapshot.facts), self._first, self.knob, width, height)
+        if key != self._key:
+            self._key, self._kept = key, (snapshot.trials, snapshot.facts)
+            self._drawn = search_rows(snapshot, self._first, self.knob, (width, height), self.glyphs)
+        return self._drawn
 
     def turn(self, step: int) -> None:
         """Begin with the next view, or the one before."""

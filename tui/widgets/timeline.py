@@ -52,6 +52,7 @@ class Timeline(LineWidget):
         self._kept: tuple[object, object] = ((), ())
         """What the key names, kept alive so that no other object can have the same identity."""
         self._blocks: Row = ()
+        self._improved: list[Trial] = []
 
     def rows(self, snapshot: Snapshot, width: int, height: int) -> Sequence[Row]:
         """Two rows; the blocks are drawn anew only when a trial or the length of the session has changed."""
@@ -60,7 +61,8 @@ class Timeline(LineWidget):
         if key != self._key:
             self._key, self._kept = key, (snapshot.all_trials, snapshot.all_phases)
             self._blocks = blocks_row(snapshot, width, self.glyphs)
-        return [marks_row(snapshot, width, self.glyphs), self._blocks]
+            self._improved = improvements(snapshot.all_trials, snapshot.facts.objective)
+        return [marks_row(snapshot, width, self.glyphs, self._improved), self._blocks]
 
     def on_click(self, event: events.Click) -> None:
         """Go to the moment under the pointer."""
@@ -93,7 +95,7 @@ def blocks_row(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Row:
     return _joined(chars, inks)
 
 
-def marks_row(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Row:
+def marks_row(snapshot: Snapshot, width: int, glyphs: Glyphs, improved: Sequence[Trial] | None = None) -> Row:
     """Marks of people, improvements of the best, and the moment looked at."""
     chars, inks = [" "] * width, [""] * width
     end_ns = max(1, snapshot.end_ns)
@@ -101,7 +103,9 @@ def marks_row(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Row:
         if event.kind in ("mark", "warning", "drift"):
             cell = cell_of(event.t_ns, end_ns, width)
             chars[cell], inks[cell] = glyphs.note, "accent" if event.kind == "mark" else "warn"
-    for trial in improvements(snapshot.all_trials, snapshot.facts.objective):
+    if improved is None:
+        improved = improvements(snapshot.all_trials, snapshot.facts.objective)
+    for trial in improved:
         if trial.end_ns is not None:
             cell = cell_of(trial.end_ns, end_ns, width)
             chars[cell], inks[cell] = glyphs.star, "best"

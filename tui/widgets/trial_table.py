@@ -1,28 +1,26 @@
-"""The table of trials: one row each, redrawn at most once a second because a table redraws every cell it shows."""
+"""The table of trials: draws only the rows that are seen, so that ten thousand scroll like ten."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.text import Text
-from textual.binding import Binding, BindingType
-from textual.widgets import DataTable
+from textual.message import Message
 
-from tui.formatting import fit, shorten
-from tui.trial_rows import TrialRow, trial_rows
-from tui.widgets.lines import INK_CSS, INKS
+from tui.formatting import fit, fit_right, shorten
+from tui.keys import key
+from tui.trial_rows import TrialRow, baseline_params, trial_row
+from tui.widgets.lines import LineWidget, Piece, Row
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from textual import events
+    from textual.binding import BindingType
+
     from tui.snapshot import Snapshot
 
-ROWS_AT_ONCE = 200
-"""Most rows added in one update: a table of thousands fills over several, and no key waits for it."""
-
-REDRAW_S = 1.0
-"""Shortest time between two updates of the table."""
-
-_COLUMNS = (("#", 4), ("kind", 7), ("state", 10), ("score", 6), ("gain", 6), ("TTFT p99", 8), ("TPOT p99", 8))
+_COLUMNS = (("#", 5), ("kind", 7), ("state", 10), ("score", 7), ("gain", 7), ("TTFT p99", 9), ("TPOT p99", 9))
+_LEFT = ("kind", "state")
 _NARROW_OUT = ("kind", "TPOT p99")
 """Columns left out below `_NARROW` cells."""
 
@@ -30,97 +28,130 @@ _NARROW = 100
 _CHANGES = "differs from the baseline"
 
 
-class TrialTable(DataTable[Text], inherit_bindings=False):
-    """Trials in their order; the cursor chooses the one whose details are shown, and follows the running one."""
+class TrialTable(LineWidget):
+    """Trials in their order; the cursor chooses the one whose details are shown, and follows the newest until it is moved."""
 
+    can_focus = True
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "cursor_up", "Trial above", show=False),
-        Binding("down", "cursor_down", "Trial below", show=False),
-        Binding("pageup", "page_up", "Page up", show=False),
-        Binding("pagedown", "page_down", "Page down", show=False),
+        key("up", "move(-1)", "trial above", show=False),
+        key("down", "move(1)", "trial below", show=False),
+        key("pageup", "move_page(-1)", "page up", show=False),
+        key("pagedown", "move_page(1)", "page down", show=False),
+        key("enter", "open", "open trial", "The requests of the chosen trial", show=False),
     ]
-    DEFAULT_CSS = f"TrialTable {{ height: 1fr; {INK_CSS} }}"
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"ink--{name}" for name in INKS}
+    DEFAULT_CSS = """
+    TrialTable { height: 1fr; }
+    """
+
+    class Chosen(Message):
+        """The cursor has moved to another trial."""
+
+    class Opened(Message):
+        """A trial is to be looked at closely."""
 
     def __init__(self) -> None:
-        super().__init__(cursor_type="row", zebra_stripes=False, cell_padding=1)
-        self._shown: list[TrialRow] = []
-        self._snapshot: Snapshot | None = None
-        self._drawn_s = -1e9
-        self._placed: tuple[tuple[str, int], ...] = ()
+        super().__init__()
+        self._cursor: int | None = None
+        self._first = 0
 
-    def on_resize(self) -> None:
-        """Put up the columns that fit; the last one takes the rest of the width."""
-        labels = [(label, width) for label, width in _COLUMNS if self.size.width >= _NARROW or label not in _NARROW_OUT]
-        rest = self.size.width - sum(width + 2 for _, width in labels) - 3
-        wanted = (*labels, (_CHANGES, max(len(_CHANGES), rest)))
-        if wanted == self._placed:
-            return
-        self._placed = wanted
-        chosen = self.cursor_row
-        self.clear(columns=True)
-        for label, width in wanted:
-            self.add_column(Text(fit(label, width)), key=label, width=width)
-        for row in self._shown:
-            self.add_row(*self._cells(row), key=str(row.number))
-        self.move_cursor(row=chosen, animate=False)
-        if self._snapshot is not None:
-            self.show(self._snapshot)
+    @property
+    def row_count(self) -> int:
+        """Trials there are."""
+        return len(self._snapshot.trials) if self._snapshot is not None else 0
 
-    def show(self, snapshot: Snapshot, *, now_s: float | None = None) -> None:
-        """Bring the rows up to date, unless that was done less than a second ago and no trial was added or removed."""
-        self._snapshot = snapshot
-        now_s = time.monotonic() if now_s is None else now_s
-        same_trials = len(snapshot.trials) == len(self._shown)
-        if not self._placed or (same_trials and now_s - self._drawn_s < REDRAW_S):
-            return
-        self._drawn_s = now_s
-        self._fill(trial_rows(snapshot))
-
-    def _fill(self, rows: list[TrialRow]) -> None:
-        """Update what is there, and add a part of what is not; the rest follows when that part is drawn."""
-        known = [row.number for row in self._shown]
-        if known != [row.number for row in rows[: len(known)]]:
-            self.clear()
-            self._shown = []
-        follows = self.cursor_row >= len(self._shown) - 1
-        for place, row in enumerate(rows[: len(self._shown)]):
-            if row != self._shown[place]:
-                for (label, _), cell in zip(self._placed, self._cells(row), strict=True):
-                    self.update_cell(str(row.number), label, cell)
-        shown = rows[: len(self._shown) + ROWS_AT_ONCE]
-        for row in shown[len(self._shown) :]:
-            self.add_row(*self._cells(row), key=str(row.number))
-        self._shown = shown
-        if follows and shown:
-            self.move_cursor(row=len(shown) - 1, animate=False)
-        if len(shown) < len(rows):
-            self.call_after_refresh(self._fill, rows)
+    @property
+    def cursor_row(self) -> int:
+        """Place of the cursor."""
+        return max(0, self.row_count - 1) if self._cursor is None else min(self._cursor, max(0, self.row_count - 1))
 
     @property
     def chosen(self) -> int | None:
         """Number of the trial under the cursor; None while the cursor follows the newest."""
-        if not self._shown or self.cursor_row >= len(self._shown) - 1:
+        if self._snapshot is None or self._cursor is None or not self._snapshot.trials:
             return None
-        return self._shown[self.cursor_row].number
+        return self._snapshot.trials[self.cursor_row].number
 
-    def _cells(self, row: TrialRow) -> list[Text]:
-        best = "best" if row.best else ""
-        gain_ink = best if row.best and row.gain.startswith("+") else "bad" if row.gain.startswith("-") else ""
-        cells = {
-            "#": Text(f"{row.number:>3}{'*' if row.best else ' '}", style=self._style(best)),
-            "kind": Text(shorten(row.kind, 7)),
-            "state": Text(shorten(row.state, 10), style=self._style(row.ink)),
-            "score": Text(row.score, justify="right", style=self._style(best)),
-            "gain": Text(row.gain, justify="right", style=self._style(gain_ink)),
-            "TTFT p99": Text(row.ttft_p99, justify="right"),
-            "TPOT p99": Text(row.tpot_p99, justify="right"),
-            _CHANGES: Text(row.changes, no_wrap=True, overflow="ellipsis"),
-        }
-        return [cells[label] for label, _ in self._placed]
+    def rows(self, snapshot: Snapshot, width: int, height: int) -> Sequence[Row]:
+        """The heading, and as many trials as fit, the cursor among them."""
+        labels = _labels(width)
+        room = max(1, height - 1)
+        here = self.cursor_row
+        self._first = max(0, min(max(min(self._first, here), here - room + 1), len(snapshot.trials) - room))
+        base = baseline_params(snapshot)
+        shown = snapshot.trials[self._first : self._first + room]
+        head = "".join(
+            fit(f"{label} ", cells) if label in _LEFT else fit_right(f"{label} ", cells) for label, cells in labels
+        )
+        rows: list[Row] = [((fit(head + " " + _CHANGES, width), "dim"),)]
+        for place, trial in enumerate(shown, self._first):
+            row = trial_row(snapshot, trial, base)
+            rows.append(_chosen(row, labels, width) if place == here else _plain(row, labels, width))
+        if not shown:
+            rows.append((("no trial yet", "dim"),))
+        return rows
 
-    def _style(self, ink: str) -> str:
-        if not ink:
-            return ""
-        style = self.get_component_rich_style(f"ink--{ink}", partial=True)
-        return str(style)
+    def action_move(self, step: int) -> None:
+        """Move the cursor; at the newest it follows again."""
+        if self.row_count:
+            self._go_to(self.cursor_row + step)
+
+    def action_move_page(self, pages: int) -> None:
+        """Move the cursor by what is shown."""
+        self.action_move(pages * max(1, self.size.height - 2))
+
+    def action_open(self) -> None:
+        """Look at the chosen trial closely."""
+        self.post_message(self.Opened())
+
+    def on_click(self, event: events.Click) -> None:
+        """Choose the trial under the pointer."""
+        if 1 <= event.y <= self.row_count - self._first:
+            self._go_to(self._first + event.y - 1)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Three trials down."""
+        self.action_move(3)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Three trials up."""
+        self.action_move(-3)
+
+    def _go_to(self, place: int) -> None:
+        self._cursor = None if place >= self.row_count - 1 else max(0, place)
+        self._redraw()
+        self.post_message(self.Chosen())
+
+
+def _labels(width: int) -> list[tuple[str, int]]:
+    return [(label, cells) for label, cells in _COLUMNS if width >= _NARROW or label not in _NARROW_OUT]
+
+
+def _texts(row: TrialRow) -> dict[str, Piece]:
+    best = "best" if row.best else ""
+    gain = best if row.best and row.gain.startswith("+") else "bad" if row.gain.startswith("-") else ""
+    return {
+        "#": (f"{row.number}{'*' if row.best else ' '}", best),
+        "kind": (row.kind, ""),
+        "state": (row.state, row.ink),
+        "score": (row.score, best),
+        "gain": (row.gain, gain),
+        "TTFT p99": (row.ttft_p99, ""),
+        "TPOT p99": (row.tpot_p99, ""),
+    }
+
+
+def _plain(row: TrialRow, labels: Sequence[tuple[str, int]], width: int) -> Row:
+    texts = _texts(row)
+    pieces: list[Piece] = []
+    for label, cells in labels:
+        text, ink = texts[label]
+        shown = fit(f"{shorten(text, cells - 1)} ", cells) if label in _LEFT else fit_right(f"{text} ", cells)
+        pieces.append((shown, ink))
+    rest = width - sum(cells for _, cells in labels) - 1
+    pieces.append((" " + shorten(row.changes, rest), ""))
+    return tuple(pieces)
+
+
+def _chosen(row: TrialRow, labels: Sequence[tuple[str, int]], width: int) -> Row:
+    """The row under the cursor, in one ink to its end."""
+    return ((fit("".join(text for text, _ in _plain(row, labels, width)), width), "chosen"),)
