@@ -15,6 +15,9 @@ BENCHMARKS = {
     "load": ("benchmarks.load.run",),
     "screen": ("benchmarks.screen.run",),
     "gpu-sampling": ("benchmarks.gpu_sampling.run",),
+    "cluster-workers": ("benchmarks.cluster.workers",),
+    "cluster-clients": ("benchmarks.cluster.clients",),
+    "cluster-speedup": ("benchmarks.cluster.speedup",),
 }
 """Name to module and arguments."""
 

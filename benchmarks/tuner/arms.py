@@ -18,6 +18,7 @@ from tuner.search.settings import Settings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from optuna.storages import BaseStorage
 
     from benchmarks.tuner.scenarios import Scenario
     from engines.base import Value
@@ -112,8 +113,8 @@ _VALUES = {
 """Values that take each other's place in the scrambled prior, by meaning."""
 
 
-def make_search(arm: Arm, scenario: Scenario, seed: int) -> Search:
-    """The search of one run."""
+def make_search(arm: Arm, scenario: Scenario, seed: int, storage: BaseStorage | None = None) -> Search:
+    """The search of one run; its study lives in memory unless a storage is given."""
     hardware = Hardware(GPUS[scenario.gpu], scenario.gpu_count)
     workload = WorkloadShape(
         scenario.input_tokens,
@@ -140,6 +141,7 @@ def make_search(arm: Arm, scenario: Scenario, seed: int) -> Search:
         prior=prior,
         sampler=arm.sampler,
         seed=seed,
+        storage=storage,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fleet.postgres import Postgres, binaries
+from benchmarks.cluster.postgres import Postgres, binaries
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import itertools
 import optuna
 import pytest
 
-from tests.fleet.postgres import Postgres
+from benchmarks.cluster.postgres import Postgres
 from tuner.fleet.storage import BadStorage, SharedStorage, StorageGone, patiently, shown, storage_url
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("postgres"), pytest.mark.filterwarnings("ignore:Heartbeat")]

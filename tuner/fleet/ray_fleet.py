@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -40,6 +41,7 @@ EXCHANGES: Final = 7
 LOST_LIMIT: Final = 3
 """Nodes a trial may lose before it counts as failed."""
 
+ANSWER_S: Final = 5.0
 CONNECT_S: Final = 30.0
 NODES_S: Final = 600.0
 """How long the nodes of a cluster may take to join it."""
@@ -103,16 +105,15 @@ class RayFleet:
             import ray
         except ImportError:
             raise NoCluster("--cluster needs Ray: pip install 'trtune[cluster]'") from None
+        await _require_answer(address)
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody outside
         try:
             connecting = asyncio.to_thread(
                 ray.init, address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False
             )
             await asyncio.wait_for(connecting, CONNECT_S)
         except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
-            told = str(error).strip().splitlines()
-            raise NoCluster(
-                f"no Ray cluster answers at {address}{': ' + told[0][:120] if told else ''}; start one (ray start --head)"
-            ) from None
+            raise NoCluster(_no_answer(address, str(error))) from None
         fleet = cls(ray, bench, lanes)
         await fleet._wait_for(wait_nodes)
         return fleet
@@ -314,6 +315,27 @@ class RayFleet:
 
         with contextlib.suppress(Exception):
             remove_placement_group(place)
+
+
+async def _require_answer(address: str) -> None:
+    """Make sure that somebody listens: Ray itself would try for minutes.
+
+    Raises:
+        NoCluster: If nobody does.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return  # `auto`, `local`: Ray knows where to look
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), ANSWER_S)
+    except (OSError, TimeoutError) as error:
+        raise NoCluster(_no_answer(address, str(error))) from None
+    writer.close()
+
+
+def _no_answer(address: str, told: str) -> str:
+    reason = told.strip().splitlines()[0][:120] if told.strip() else "no answer"
+    return f"no Ray cluster answers at {address} ({reason}): start one with `ray start --head`, or check the address"
 
 
 @dataclass(slots=True)

@@ -1,4 +1,7 @@
-"""A real PostgreSQL for tests: the system's binaries, or those of the package pgserver; on loopback, in a folder of its own."""
+"""A real PostgreSQL for tests and benchmarks, on loopback, in a folder of its own.
+
+Its binaries are the system's, or those of the package pgserver.
+"""
 
 from __future__ import annotations
 
@@ -52,6 +55,10 @@ class Postgres:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._server is None else self._server.pid
 
     @property
     def data(self) -> Path:

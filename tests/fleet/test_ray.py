@@ -1,0 +1,169 @@
+"""Tuning over a real local Ray cluster: several nodes with pretend GPUs, simulated servers, and a node that dies."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from benchmarks.cluster.postgres import Postgres
+from sessions.reader import SessionReader
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("ray"),
+    pytest.mark.filterwarnings("ignore"),
+]
+
+NODES, GPUS_PER_NODE = 4, 2
+
+PLAN = """
+name = "over a cluster"
+[engine]
+name = "trtllm"
+model = "llama-3.1-8b"
+command = ["{python}", "-m", "engines.simulated"]
+arguments = ["--sim-gpu", "h100-sxm", "--sim-gpus", "2", "--sim-time-scale", "0.001"]
+start_timeout_s = 120
+[gpu]
+local = false
+[workload]
+isl = 64
+osl = 8
+[load]
+levels = [4]
+[load.stop]
+min_s = 0.3
+max_s = 0.6
+min_requests = 8
+[search]
+trials = %(trials)d
+proof_rounds = 0
+sampler = "random"
+[fleet]
+check_neighbours = false
+[baseline]
+tensor_parallel_size = 1
+[knobs]
+tensor_parallel_size = [1, 2]
+max_batch_size = [4, 8, 16, 32, 64]
+max_num_tokens = [1024, 2048, 4096, 8192]
+enable_chunked_prefill = [false, true]
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head without GPUs, and nodes that a test may take away."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    started: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    started.workers = [started.add_node(num_cpus=GPUS_PER_NODE, num_gpus=GPUS_PER_NODE) for _ in range(NODES)]
+    try:
+        yield started
+    finally:
+        started.shutdown()
+
+
+def tune(folder: Path, address: str, trials: int, *words: str, lanes: int = 8) -> subprocess.Popen[str]:
+    plan = folder / "plan.toml"
+    plan.write_text(PLAN % {"trials": trials})
+    flags = ["--headless", "--json", "--session", str(folder / "run.trtune"), "--cluster", address]
+    return subprocess.Popen(
+        [sys.executable, "-m", "trtune", "tune", str(plan), *flags, "--side-by-side", str(lanes), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=folder,
+    )
+
+
+def test_sixty_four_trials_on_four_nodes_survive_the_loss_of_one(
+    cluster: Any, postgres: Postgres, tmp_path: Path
+) -> None:
+    path = tmp_path / "run.trtune"
+    tuning = tune(tmp_path, cluster.address, 64, "--storage", postgres.url(), "--set", "fleet.study=four-nodes")
+
+    deadline = time.monotonic() + 240
+    while finished_trials(path) < 12:
+        assert tuning.poll() is None, tuning.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    cluster.remove_node(cluster.workers.pop(), allow_graceful=False)
+    told, _ = tuning.communicate(timeout=500)
+
+    assert tuning.returncode == 0, told[-3000:]
+    with SessionReader(path) as reader:
+        trials, events = reader.trials(), reader.events()
+    counted = [trial for trial in trials if trial.state in ("complete", "pruned", "infeasible", "failed")]
+    lost = [trial for trial in trials if trial.state == "interrupted"]
+    assert len(counted) == 64
+    assert lost, "the node that died ran nothing"
+    assert sum("is gone" in event.text for event in events) == len(lost)
+    assert {trial.end_ns is not None for trial in trials} == {True}
+    storage = optuna.storages.RDBStorage(postgres.url().replace("postgresql:", "postgresql+psycopg:"))
+    study = optuna.load_study(study_name="four-nodes", storage=storage)
+    told_of = [trial.user_attrs["trial"] for trial in study.trials if trial.state.is_finished()]
+    assert sorted(told_of) == sorted(trial.number for trial in counted)
+    assert postgres.password.encode() not in path.read_bytes()
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def test_a_node_writes_at_the_right_times_and_as_a_trial_here_would(cluster: Any, tmp_path: Path) -> None:
+    path = tmp_path / "run.trtune"
+    tuning = tune(tmp_path, cluster.address, 2, lanes=2)
+    told, _ = tuning.communicate(timeout=300)
+
+    assert tuning.returncode == 0, told[-3000:]
+    with SessionReader(path) as reader:
+        for trial in reader.trials():
+            (level,) = reader.levels(trial.number)
+            requests = reader.requests(level.id)
+            phases = [phase.name for phase in reader.phases(trial.number)]
+            assert phases[0] == "prepare"
+            assert phases[-1] == "stop"
+            assert trial.end_ns is not None
+            assert level.end_ns is not None
+            assert level.window_ns is not None
+            assert trial.start_ns <= level.start_ns <= level.window_ns[0] < level.window_ns[1]
+            assert trial.start_ns < requests.sent_ns.min() < requests.end_ns.max() <= trial.end_ns
+            assert trial.launch["argv"]
+        placed_events = [event for event in reader.events() if event.kind == "placed"]
+    assert all(event.data["clock_error_ns"] < 50_000_000 for event in placed_events)
+
+
+def test_more_gpus_than_any_node_has_are_refused_in_one_line(cluster: Any, tmp_path: Path) -> None:
+    held = [word for table in ("baseline", "knobs") for word in ("--set", f"{table}.tensor_parallel_size=8")]
+    tuning = tune(tmp_path, cluster.address, 2, *held)
+    told, _ = tuning.communicate(timeout=120)
+
+    assert tuning.returncode != 0
+    assert "Traceback" not in told
+    assert "8 GPUs on one node are asked for and the largest node of the cluster has 2" in told
+
+
+def test_a_cluster_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
+    tuning = tune(tmp_path, "127.0.0.1:1", 2)
+    told, _ = tuning.communicate(timeout=120)
+
+    assert tuning.returncode != 0
+    assert "Traceback" not in told
+    assert "no Ray cluster answers at 127.0.0.1:1" in told
+
+
+def finished_trials(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with SessionReader(path) as reader:
+        return sum(trial.end_ns is not None for trial in reader.trials())
