@@ -70,6 +70,7 @@ is the same as `objective.slos = ["ttft:p99:<=:500", "tpot:p99:<=:25", "error_ra
 max_batch_size = { low = 8, high = 512, log = true }     # a range
 enable_chunked_prefill = [false, true]                   # choices
 max_num_tokens = 8192                                    # held at one value
+quantization = ["default", "fp8"]                        # default: left out, so that the server decides
 kv_cache_config.free_gpu_memory_fraction = [0.8, 0.9]    # members of nested objects are joined with a dot
 
 [baseline]

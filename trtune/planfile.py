@@ -41,6 +41,10 @@ _WORDS = {
 }
 
 
+DEFAULT_WORD = "default"
+"""In a plan, as the value of a knob: left out, so that the server decides."""
+
+
 def read_tables(path: Path) -> dict[str, Any]:
     """The tables of a TOML file.
 
@@ -124,6 +128,13 @@ def _flat_knobs(tables: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def _own_default(value: object) -> object:
+    """TOML has no word for «what the server does when it is told nothing»: a plan writes `"default"`."""
+    if isinstance(value, list):
+        return [_own_default(each) for each in value]
+    return None if value == DEFAULT_WORD else value
+
+
 def _with_slo_table(tables: dict[str, Any]) -> dict[str, Any]:
     """Turn the short form `[slo] ttft_p99_ms = 500` into `objective.slos`."""
     short = tables.pop("slo", None)
@@ -139,7 +150,7 @@ def _leaves(table: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for name, value in table.items():
         inner = isinstance(value, dict) and not (value.keys() <= KnobRange.model_fields.keys())
-        found += _leaves(value, f"{prefix}{name}.") if inner else [(f"{prefix}{name}", value)]
+        found += _leaves(value, f"{prefix}{name}.") if inner else [(f"{prefix}{name}", _own_default(value))]
     return found
 
 

@@ -34,6 +34,7 @@ from engines.launch.process import ProcessLauncher, ProcessServer
 from engines.registry import get_engine
 from sessions.clock import SessionClock
 from sessions.reader import SessionReader
+from sessions.recorder import is_written
 from tuner.load.generator import LoadGenerator
 from tuner.load.spec import Endpoint, Level, Limits, StopRule, Workload
 
@@ -156,19 +157,34 @@ def _say_gpu_samples(session: Path) -> None:
 
 
 def tune(model: str, out: Path, limit_s: float) -> None:
-    """A search under SLOs, in pieces: run again, it goes on."""
+    """A search under SLOs, in pieces: the worker goes on when the viewer is ended, and is looked at again the next time."""
     session = out / "vllm-8b.trtune"
-    words = ["--resume", str(session)] if session.exists() else [str(PLAN), "--model", model, "--session", str(session)]
     if not session.exists():
+        words = ["tune", str(PLAN), "--model", model, "--session", str(session)]
         words += ["--set", f"engine.command={json.dumps(list(VLLM))}"]
-    follower = subprocess.Popen([sys.executable, "-m", "trtune", "tune", *words, "--headless"])
-    deadline = time.monotonic() + limit_s
-    while follower.poll() is None and time.monotonic() < deadline:
-        time.sleep(1)
-    if follower.poll() is None:
-        follower.send_signal(signal.SIGINT)
-        follower.wait(120)
-    say("tune", exit=follower.returncode, session_bytes=session.stat().st_size)
+    else:
+        words = ["attach", str(session)] if is_written(session) else ["tune", "--resume", str(session)]
+    viewer = subprocess.Popen([sys.executable, "-m", "trtune", *words, "--headless"])
+    try:
+        viewer.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        viewer.send_signal(signal.SIGHUP)  # as when the terminal is closed
+        viewer.wait(60)
+    say("tune", exit=viewer.returncode, goes_on=is_written(session), session_bytes=session.stat().st_size)
+    if not is_written(session):
+        _say_result(session)
+        subprocess.run([sys.executable, "-m", "trtune", "sessions", "pack", str(session), "--anonymise"], check=True)
+
+
+def _say_result(session: Path) -> None:
+    """What the search found, trial by trial, and its verdict."""
+    with SessionReader(session) as reader:
+        for trial in reader.trials():
+            say("tune", trial=trial.number, kind=trial.kind, state=trial.state, params=trial.params, ready_s=trial.ready_s,
+                score=trial.score, feasible=trial.feasible, failure=trial.failure and trial.failure.text,
+                levels={level.value: level.result.get("output_token_throughput", {}).get("avg")
+                        for level in reader.levels(trial.number)})  # fmt: skip
+        say("tune", verdict=reader.meta().get("verdict"), worker=reader.worker())
 
 
 FAILURES: tuple[tuple[str, dict[str, Any], tuple[str, ...]], ...] = (

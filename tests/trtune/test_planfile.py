@@ -117,3 +117,11 @@ def test_knob_names_keep_their_dots() -> None:
     put(tables, "knobs.a.b", 1)
 
     assert tables == {"knobs": {"a.b": 1}}
+
+
+def test_default_stands_for_what_the_server_does_by_itself() -> None:
+    plan = make_plan(
+        {"knobs": {"quantization": ["default", "fp8"], "a.b": "default"}, "baseline": {"x": 1}}, "plan.toml"
+    )
+
+    assert plan.knobs == {"quantization": (None, "fp8"), "a.b": None}
