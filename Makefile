@@ -23,7 +23,7 @@ $(VENV)/.llamacpp: $(VENV)/.base
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable '.[dev,llamacpp,docker,kubernetes,cluster,serve]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,llamacpp,docker,kubernetes,cluster,serve,report]'
 	touch $@ $(VENV)/.base $(VENV)/.llamacpp
 
 install: $(VENV)/.base   ## the program, at .venv/bin/trtune

@@ -95,11 +95,14 @@ class Window:
         blocks: How many, a power of two; 0 when there are too few requests for any interval.
         distributions: Latencies and lengths by metric.
         ratios: Rates and shares by metric.
+        long: Whether a block is at least as long as a request; in shorter ones the ends of requests come in bursts, and rates
+            have no interval.
     """
 
     blocks: int
     distributions: Mapping[str, Values]
     ratios: Mapping[str, Ratio]
+    long: bool = True
 
     def value(self, metric: str, stat: str) -> float | None:
         """The metric over the whole window, as `sessions.metrics.summarise` has it but for interpolation."""
@@ -136,7 +139,7 @@ class Window:
 
     def _is_known_well(self, metric: str, stat: str) -> bool:
         if metric in self.ratios:
-            return True
+            return self.long
         if stat == "avg":
             return self.count(metric) > 0
         rank = _rank(stat)
@@ -216,15 +219,19 @@ def cut_window(table: RequestTable, window_start_ns: int, window_end_ns: int, sl
         kept = meets(request_values(good), slos).astype(np.float64)
         met = np.bincount(block_of(good.end_ns), kept, places).astype(np.float64)
         ratios |= {"goodput": Ratio(met, seconds), "goodput_ratio": Ratio(met, all_ended)}
-    return Window(blocks, distributions, ratios)
+    return Window(blocks, distributions, ratios, long=length_ns >= FEWEST_BLOCKS * _request_ns(good))
 
 
 def _block_count(good: RequestTable, length_ns: int) -> int:
     """Blocks at least as long as a request where the window allows it, each with a few requests; 0: too few for any."""
-    request_ns = max(float(np.median(good.end_ns - good.sent_ns)), 1.0)
-    by_length = max(int(length_ns / request_ns), FEWEST_BLOCKS)
+    by_length = max(int(length_ns / _request_ns(good)), FEWEST_BLOCKS)
     blocks = min(by_length, len(good) // FEWEST_PER_BLOCK, MOST_BLOCKS)
     return 1 << (blocks.bit_length() - 1) if blocks >= FEWEST_BLOCKS else 0  # a power of two can be halved
+
+
+def _request_ns(good: RequestTable) -> float:
+    """Usual length of a request."""
+    return max(float(np.median(good.end_ns - good.sent_ns)), 1.0)
 
 
 def _distributions(

@@ -30,7 +30,7 @@ from sessions.conditions import conditions_of
 from sessions.errors import SessionError
 from sessions.metrics import METRICS
 from sessions.slo import BadSlo, Slo
-from sessions.summary import summarise_trials
+from sessions.summary import summarise_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -123,7 +123,7 @@ def _trial(reader: SessionReader, meta: Mapping[str, Any], number: int | None) -
             if trial.number == number:
                 return trial
         raise SessionError(f"{reader.path}: there is no trial {number}; there are {len(trials)}, counted from 0")
-    best = summarise_trials(trials, _mapping(meta.get("objective"))).best
+    best = summarise_session(trials, meta).best
     if best is not None:
         return best
     scored = [trial for trial in trials if trial.score is not None]
@@ -168,13 +168,15 @@ def _differences(tables: Sequence[Mapping[str, Any] | Params], absent: str | Non
 
 
 def _notes(sides: Sequence[Side]) -> Iterator[str]:
-    for side in sides:
-        if side.simulated:
-            yield f"{side.name} is simulated: its numbers are pretended"
+    pretended = [side.name for side in sides if side.simulated]
+    if pretended:
+        yield f"simulated, all numbers pretended: {', '.join(pretended)}"
     if len({side.objective for side in sides}) > 1:
         yield "the sides were tuned for different objectives"
     if all(not window.blocks for side in sides for _, window in side.levels):
         yield "too few requests for intervals: whether a difference is more than noise is not known"
+    if any(window.blocks and not window.long for side in sides for _, window in side.levels):
+        yield "windows shorter than 8 requests last: no intervals for rates"
     yield "intervals hold the noise within a run, not that from one start of a server to the next"
 
 
@@ -283,7 +285,8 @@ def _distribution(metric: str, windows: Sequence[Window]) -> Distribution | None
     high = max(float(np.quantile(values.value, TAIL)) for values in filled)
     if not high > low:
         high = low + max(abs(low), 1.0) * 0.01
-    edges = np.linspace(low, high, BINS + 1)
+    room = (high - low) / (BINS - 2)
+    edges = np.linspace(max(low - room, 0.0), high + room, BINS + 1)
     shares: list[tuple[float, ...]] = []
     for values in known:
         if values is None or not values.value.size:

@@ -34,16 +34,32 @@ class Summary:
     states: Mapping[str, int]
 
 
-def summarise_trials(trials: Sequence[Trial], objective: Mapping[str, Any]) -> Summary:
+def summarise_session(trials: Sequence[Trial], meta: Mapping[str, Any]) -> Summary:
+    """The outcome of a session's trials: the winner of its proof, when there was one, is the best."""
+    objective, verdict = meta.get("objective"), meta.get("verdict")
+    winner = verdict.get("winner") if isinstance(verdict, dict) else None
+    return summarise_trials(
+        trials,
+        objective if isinstance(objective, dict) else {},
+        winner=winner if isinstance(winner, int) else None,
+    )
+
+
+def summarise_trials(trials: Sequence[Trial], objective: Mapping[str, Any], *, winner: int | None = None) -> Summary:
     """The outcome of trials under an objective (`direction`: `maximize` or `minimize`).
 
     A trial that breaks an SLO can be the baseline and never the best.
+
+    Args:
+        trials: All of them.
+        objective: As the session keeps it.
+        winner: Number of the trial that a proof found to be the best; it is taken before one that merely scored higher once.
     """
     maximize = objective.get("direction") != "minimize"
     baseline = next((trial for trial in trials if trial.kind == BASELINE and trial.end_ns is not None), None)
     candidates = [trial for trial in trials if trial.score is not None and trial.feasible and trial.kind != PROOF]
-    best = None
-    for trial in candidates:
+    best = next((trial for trial in candidates if trial.number == winner), None)
+    for trial in candidates if best is None else ():
         if best is None or is_better(trial.score, best.score, maximize=maximize):
             best = trial
     gain = None

@@ -14,7 +14,7 @@ import orjson
 
 from sessions.commands import send_command
 from sessions.reader import SessionReader
-from sessions.summary import summarise_trials
+from sessions.summary import summarise_session
 from trtune.errors import DONE, FAILED, NOTHING_FEASIBLE, STOPPED, UNREACHABLE
 from trtune.start import worker_is_gone
 
@@ -89,7 +89,7 @@ class Follower:
     def conclude(self, reader: SessionReader, *, stopped: bool = False) -> int:
         """Print the outcome; returns the exit status."""
         meta, trials, status = reader.meta(), reader.trials(), reader.worker()
-        summary = summarise_trials(trials, meta.get("objective", {}))
+        summary = summarise_session(trials, meta)
         outcome = _outcome(meta, summary, reader, self._path)
         lines = _outcome_lines(meta, summary, reader, self._path)
         self._say({"event": "result", **outcome}, "\n".join(lines))

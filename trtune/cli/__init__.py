@@ -25,6 +25,7 @@ COMMANDS = {
     "serve": "the screen in a browser, behind a token",
     "export": "print the best configuration, or the data of a session",
     "profile": "profile a server, or print how to start it under Nsight Systems",
+    "report": "write a session as one HTML page, Markdown or a picture",
     "doctor": "say what this host has and what is missing",
     "simulate": "run the simulated inference server",
 }

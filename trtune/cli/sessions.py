@@ -46,12 +46,12 @@ def _entry(path: Path) -> dict[str, Any]:
     from sessions.errors import SessionError
     from sessions.reader import SessionReader
     from sessions.recorder import is_written
-    from sessions.summary import summarise_trials
+    from sessions.summary import summarise_session
 
     try:
         with SessionReader(path) as reader:
             meta, trials, status = reader.meta(), reader.trials(), reader.worker()
-        summary = summarise_trials(trials, meta.get("objective", {}))
+        summary = summarise_session(trials, meta)
         state = "live" if is_written(path) else status.state if status is not None and status.over else "cut off"
     except SessionError as error:
         return {"path": str(path), "state": "unreadable", "text": str(error)}

@@ -15,7 +15,7 @@ from engines.base import LaunchRequest
 from engines.launch.container import ALL_GPUS, Container, Mount
 from engines.registry import get_engine
 from sessions.errors import SessionError
-from sessions.summary import summarise_trials
+from sessions.summary import summarise_session
 from sessions.text import clean_line
 from trtune.errors import UsageError
 from tuner.plan import Plan
@@ -214,7 +214,7 @@ def take_trial(reader: SessionReader, number: int | None) -> Trial:
     """
     trials = reader.trials()
     if number is None:
-        best = summarise_trials(trials, reader.meta().get("objective", {})).best
+        best = summarise_session(trials, reader.meta()).best
         if best is None:
             raise SessionError(
                 f"{reader.path}: no trial meets every SLO, so there is no best one; name one with --trial"

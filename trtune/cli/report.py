@@ -1,0 +1,72 @@
+"""Write a session as a report: one HTML page that needs no network, Markdown, or a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+SUFFIXES = {"html": ".html", "md": ".md", "png": ".png"}
+
+EPILOG = """\
+examples:
+  trtune report SESSION                                writes SESSION.html into this folder
+  trtune report SESSION -o report.html
+  trtune report SESSION --format md -o - >> $GITHUB_STEP_SUMMARY
+  trtune report SESSION --format png                   a picture for a pull request; needs: pip install 'trtune[report]'
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.add_argument("session", help="session file, or its name in the sessions folder")
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write; - for standard output")
+    parser.add_argument("--format", choices=SUFFIXES, help="what to write (default: by the output's name, else html)")
+    parser.add_argument("--force", action="store_true", help="replace a file that exists")
+    parser.add_argument(
+        "--dark", action="store_true", help="a dark picture (png); the page follows the reader's system"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; returns the exit status."""
+    from sessions.reader import SessionReader
+    from trtune.cli._common import require_session
+    from trtune.reporting import gather_facts, written
+
+    path = require_session(args.session)
+    form = _form(args.output, args.format)
+    with SessionReader(path) as reader:
+        facts = gather_facts(reader)
+    data = written(facts, form, dark=args.dark)
+    return put(data, args.output or f"{path.stem}{SUFFIXES[form]}", force=args.force)
+
+
+def _form(output: str | None, told: str | None) -> str:
+    by_name = {suffix: form for form, suffix in SUFFIXES.items()}
+    return told or by_name.get(Path(output or "").suffix.lower(), "html")
+
+
+def put(data: bytes, output: str, *, force: bool) -> int:
+    """Write to a file, or with `-` to standard output; returns the exit status.
+
+    Raises:
+        UsageError: If the file exists and is not to be replaced.
+    """
+    import sys
+
+    from trtune.errors import UsageError
+
+    if output == "-":
+        sys.stdout.buffer.write(data)
+        return 0
+    path = Path(output).expanduser()
+    try:
+        with path.open("wb" if force else "xb") as file:
+            file.write(data)
+    except FileExistsError as error:
+        raise UsageError(f"{path}: exists already; choose another name with -o, or replace it with --force") from error
+    print(f"written: {path}")
+    return 0
