@@ -107,7 +107,7 @@ class Slo:
         Raises:
             BadSlo: If the name is no metric with a statistic, or the value no number.
         """
-        metric, stat, unit = _split_field(name)
+        metric, stat, unit = split_field(name)
         factor = 1.0
         if unit:
             own = METRICS[metric].unit
@@ -139,7 +139,12 @@ class Slo:
         return f"{self.metric}{stat} {self.op} {self.value:g} {METRICS[self.metric].unit}"
 
 
-def _split_field(name: str) -> tuple[str, str | None, str | None]:
+def split_field(name: str) -> tuple[str, str | None, str | None]:
+    """Metric, statistic and unit of a name such as `ttft_p99_ms`; None for what it does not say.
+
+    Raises:
+        BadSlo: If there is no such metric.
+    """
     whole = _OTHER_NAMES.get(name, name)
     if whole in METRICS:
         return whole, None, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engines.errors import BadConfiguration, EngineError, MissingProgram, Unreachable
 from sessions.errors import SessionError
+from sessions.fail_if import BadCondition
 from tuner.errors import BadPlan, TunerError
 from tuner.load.errors import LoadError
 
@@ -12,6 +13,7 @@ FAILED = 1
 USAGE = 2
 NOTHING_FEASIBLE = 3
 UNREACHABLE = 4
+REGRESSION = 5
 STOPPED = 130
 
 
@@ -25,6 +27,7 @@ KNOWN_ERRORS = (UsageError, EngineError, TunerError, SessionError, LoadError, OS
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (UsageError, USAGE),
     (BadPlan, USAGE),
+    (BadCondition, USAGE),
     (BadConfiguration, USAGE),
     (Unreachable, UNREACHABLE),
     (MissingProgram, UNREACHABLE),

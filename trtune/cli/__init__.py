@@ -25,6 +25,7 @@ COMMANDS = {
     "serve": "the screen in a browser, behind a token",
     "export": "print the best configuration, or the data of a session",
     "profile": "profile a server, or print how to start it under Nsight Systems",
+    "compare": "compare sessions or trials, for people and for CI",
     "report": "write a session as one HTML page, Markdown or a picture",
     "doctor": "say what this host has and what is missing",
     "simulate": "run the simulated inference server",
@@ -41,7 +42,7 @@ first steps:
   trtune watch http://127.0.0.1:8000       a running trtllm-serve, NIM or OpenAI-compatible server
   trtune tune plan.toml                    your server, your load, your objective
 
-exit status: 0 done, 1 failed, 2 wrong usage, 3 nothing meets the limits, 4 target unreachable, 130 stopped
+exit status: 0 done, 1 failed, 2 wrong usage, 3 nothing meets the limits, 4 target unreachable, 5 a --fail-if holds, 130 stopped
 'trtune COMMAND --help' tells more about each command.
 """
 

@@ -1,0 +1,80 @@
+"""Conditions on a comparison: how they are written, and when they hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from sessions.compare import compare, take_side
+from sessions.comparison import Comparison
+from sessions.errors import SessionError
+from sessions.fail_if import BadCondition, FailIf
+from sessions.reader import SessionReader
+from tests.sessions.made import MadeTrial, Speed, write_session
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    """The second side's tokens come 30 % sooner; its first ones come 20 % later."""
+    path = write_session(
+        tmp_path_factory.mktemp("s") / "made.trtune",
+        [
+            MadeTrial({"max_batch_size": 8}, {8: Speed(), 16: Speed()}, "baseline"),
+            MadeTrial({"max_batch_size": 64}, {8: Speed(ttft_ms=120, gap_ms=7), 16: Speed(ttft_ms=120, gap_ms=7)}),
+        ],
+    )
+    with SessionReader(path) as reader:
+        return compare([take_side(reader, 0), take_side(reader, 1)])
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("ttft_p50 > +5%", True),
+        ("ttft_p50 > +40%", False),
+        ("tpot_p50 > +5%", False),
+        ("tpot_p50 < -10%", True),
+        ("ttft_p50 > +10ms", True),
+        ("ttft_p50_ms > +0.5s", False),
+        ("ttft_p50 > 50", True),
+        ("ttft_p50_ms<=50", False),
+        ("error_ratio > 0.01", False),
+        ("time_to_first_token_p50 > +5% at 8", True),
+    ],
+)
+def test_a_condition_is_judged_at_every_load(told: Comparison, condition: str, holds: bool) -> None:
+    found = FailIf.parse(condition).judge(told)
+
+    assert {each.holds for each in found} == {holds}
+    assert len(found) == (1 if " at " in condition else 2)
+
+
+def test_significance_asks_for_the_whole_interval(told: Comparison) -> None:
+    row = next(row for load, row in told.metric("ttft", "p50") if load.values[0] == 8)
+    change = row.changes[1]
+    assert change is not None
+    assert change.relative is not None
+    just_below = f"ttft_p50 > {change.relative - 0.001:+.2%} at 8"
+
+    assert [each.holds for each in FailIf.parse(just_below).judge(told)] == [True]
+    assert [each.holds for each in FailIf.parse(just_below).judge(told, significant=True)] == [False]
+    assert [each.holds for each in FailIf.parse("ttft_p50 > +5% at 8").judge(told, significant=True)] == [True]
+    assert [each.holds for each in FailIf.parse("ttft_p50 > +1ms at 8").judge(told, significant=True)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("condition", "why"),
+    [
+        ("ttft_p99 > 5%", "needs its sign"),
+        ("ttft_p99 = +5%", "cannot be read: write for example"),
+        ("speed > +5%", "no such metric"),
+        ("", "cannot be read"),
+    ],
+)
+def test_what_is_no_condition_is_said(condition: str, why: str) -> None:
+    with pytest.raises(BadCondition, match=why):
+        FailIf.parse(condition)
+
+
+def test_what_was_not_measured_does_not_pass(told: Comparison) -> None:
+    with pytest.raises(SessionError, match="was not measured on both sides at load 99"):
+        FailIf.parse("ttft_p50 > +5% at 99").judge(told)
