@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MODULE = "vllm.entrypoints.openai.api_server"
 """Starts the same server without the `vllm` command, which builds under another distribution name lack."""
 
+SERVER_INFO_TIMEOUT_S = 15.0
+"""The first answer takes seconds: the server looks at its whole environment for it (seen on 0.32)."""
+
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 DEVELOPMENT: Mapping[str, str] = {"VLLM_SERVER_DEV_MODE": "1"}
 """Opens `/server_info`, the only place that tells `max_num_seqs`. Only on loopback: it also opens control routes."""
@@ -61,8 +64,8 @@ _SERVER_INFO = (
     ("parallel_config", "data_parallel_size", "data-parallel-size", int),
     ("model_config", "max_model_len", "max-model-len", int),
 )
-"""Section and key of `/server_info?config_format=json`, the knob, and its type. Its shape is not verified: what is
-missing or of another type is left out."""
+"""Section and key of `/server_info?config_format=json` as 0.32 answers it, the knob, and its type; what is missing or of
+another type is left out."""
 
 _LOG_NUMBERS = (
     (re.compile(r"Using max model len (\d+)"), "max-model-len"),
@@ -81,7 +84,7 @@ _KV_MEMORY = re.compile(r"Available KV cache memory: (\d+(?:\.\d+)?) GiB")
 _ASYNC = re.compile(r"Asynchronous scheduling is (enabled|disabled)")
 
 
-_WARM_UP = r"GPU KV cache size|Capturing (?:CUDA|cuda) graph|Dynamo bytecode transform|[Ww]arming up"
+_WARM_UP = r"(?:GPU|CPU) KV cache size|Capturing (?:CUDA|cuda) graph|Dynamo bytecode transform|[Ww]arming up"
 
 PHASES = (
     PhaseRule("load", re.compile(r"Loading (?:model|weights|safetensors)|Starting to load model")),
@@ -130,7 +133,7 @@ class Vllm(FlagServer):
         """
         card, page = await recognised(http, url, self.name, PREFIX, self.title)
         version = await get_json_or_none(http, f"{url}/version")
-        told = await get_json_or_none(http, f"{url}/server_info?config_format=json")
+        told = await get_json_or_none(http, f"{url}/server_info?config_format=json", SERVER_INFO_TIMEOUT_S)
         effective = settings_of_page(page) | settings_of_server_info(told)
         if card.context_tokens:
             effective["max-model-len"] = card.context_tokens

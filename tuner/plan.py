@@ -6,7 +6,6 @@ JSON. Every field has a default that a demanding user would choose, or is requir
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path  # noqa: TC003 - pydantic needs it at run time
 from typing import Annotated, Any, Literal
@@ -160,10 +159,6 @@ class EnginePlan(PlanPart):
         """What decides which knobs there are: the version, or for NIM the image with its tag."""
         image = self.container.image if self.container is not None and self.name == "nim" else ""
         return self.version or image
-
-    def api_key(self) -> str:
-        """The API key from the environment, or an empty string; it is stored nowhere."""
-        return os.environ.get(self.api_key_env, "") if self.api_key_env else ""
 
 
 class GpuPlan(PlanPart):

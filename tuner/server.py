@@ -174,7 +174,12 @@ def _short(path: Path, places: Places) -> str:
 
 def auth_headers(plan: EnginePlan) -> dict[str, str]:
     """What proves to the server that we may ask; never logged, never stored."""
-    key = plan.api_key()
+    return bearer_headers(plan.api_key_env)
+
+
+def bearer_headers(variable: str) -> dict[str, str]:
+    """The header with the API key that an environment variable holds; none without a key."""
+    key = os.environ.get(variable, "") if variable else ""
     return {"Authorization": f"Bearer {key}"} if key else {}
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from engines.models import Checkpoint, ModelShapeError, load_checkpoint
 from engines.simulated.dcgm import make_dcgm_app
-from engines.simulated.lifecycle import bind, start_site
+from engines.simulated.lifecycle import StopRequestedError, StopSignal, bind, start_site
 from engines.simulated.model import ConfigurationError, EngineConfig, OutOfGpuMemoryError, Simulation
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
-    from contextlib import AsyncExitStack
 
     from engines.simulated.options import SimulationOptions
+    from engines.simulated.pacing import PacedEngine
     from engines.simulated.telemetry import GpuTelemetry
 
 FAILED_EXIT_CODE: Final = 1
@@ -28,6 +30,51 @@ FOREVER_S: Final = 1e9
 
 class StartError(Exception):
     """The start failed; the message is what the server prints."""
+
+    def tell(self) -> None:
+        """Print it as the server does."""
+        print_error(str(self))
+
+
+Serve = Callable[[AsyncExitStack, StopSignal], Awaitable[None]]
+"""A dialect's way from its arguments to a served port, until a signal comes; the stack's end takes it down."""
+
+
+async def serve_until_stopped(
+    serve: Serve, stopped: Callable[[], None], tell: Callable[[StartError], None] = StartError.tell
+) -> int:
+    """Start, serve, stop, as every dialect does; returns the exit code.
+
+    Args:
+        serve: the dialect.
+        stopped: called when a signal came while the server was starting.
+        tell: prints why a start failed.
+    """
+    stop = StopSignal()
+    try:
+        async with AsyncExitStack() as stack:
+            await serve(stack, stop)
+    except StartError as error:
+        tell(error)
+        return FAILED_EXIT_CODE
+    except StopRequestedError:
+        stopped()
+    return 0
+
+
+def banner(title: str, options: SimulationOptions) -> str:
+    """The first line of every log: what is imitated, and that it is not real. Sets up the log of the libraries too."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    return (
+        f"simulated: {title} on {options.gpu_count} x {options.gpu.product_name}; "
+        "every figure of this server is simulated by trtune"
+    )
+
+
+def pace(stack: AsyncExitStack, engine: PacedEngine) -> None:
+    """Let the engine's time run until the stack's end."""
+    pacing = asyncio.create_task(engine.run(), name="pacing")
+    stack.callback(pacing.cancel)
 
 
 def print_error(text: str) -> None:
@@ -64,17 +111,19 @@ def read_model(model: str) -> Checkpoint:
         raise StartError(f"OSError: {error}") from error
 
 
-async def start_dcgm(stack: AsyncExitStack, options: SimulationOptions, telemetry: GpuTelemetry) -> str | None:
-    """Serve the pretend GPUs' sensors when a port was asked for, and return the page's URL.
+async def start_dcgm(
+    stack: AsyncExitStack, options: SimulationOptions, telemetry: GpuTelemetry, log: Callable[[str], None]
+) -> None:
+    """Serve the pretend GPUs' sensors when a port was asked for, and log the page's URL.
 
     Raises:
         StartError: the port cannot be bound.
     """
     if options.dcgm_port is None:
-        return None
+        return
     bound = bind_or_fail("127.0.0.1", options.dcgm_port)
     await start_site(stack, make_dcgm_app(options.gpu, options.gpu_count, telemetry), bound)
-    return f"http://127.0.0.1:{bound.getsockname()[1]}/metrics"
+    log(f"simulated: dcgm-exporter on http://127.0.0.1:{bound.getsockname()[1]}/metrics")
 
 
 def construct(

@@ -6,6 +6,7 @@ Scheduling, KV blocks and the queue are those of NVIDIA's simulator, and step ti
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -16,8 +17,8 @@ import pytest
 from engines._page_metrics import PageMetrics
 from engines._vllm_metrics import VllmReader
 from engines.base import LaunchSpec
-from engines.errors import EngineError
-from engines.launch.ports import free_port
+from engines.errors import EngineError, StartFailed
+from engines.launch.ports import require_free
 from engines.launch.process import ProcessLauncher, ProcessServer, StopGrace
 from engines.openai import ENGINE
 from sessions.reader import SessionReader
@@ -50,15 +51,17 @@ async def start(python: Path, tmp_path: Path, http: aiohttp.ClientSession) -> As
     started: list[ProcessServer] = []
 
     async def run(*words: str) -> ProcessServer:
-        port = free_port(beside=(0, 1))
+        port = low_port()
         ports = ("--port", str(port), "--worker-port", str(port + 1), "--state", str(tmp_path / f"state-{port}"))
         argv = (str(python), str(SCRIPT), "--model", str(model), *ports, "--", *words)
         spec = LaunchSpec(argv, f"http://127.0.0.1:{port}", "/v1/models", environment=quiet_environment())
         server = await ProcessLauncher(StopGrace(10.0, 10.0)).start(spec, lambda _: None)
         started.append(server)
+        await server.wait_ready(http, START_LIMIT_S)
         deadline_s = time.monotonic() + START_LIMIT_S
         while not await _serves(http, server.url):
-            assert time.monotonic() < deadline_s, server.log_lines[-5:]
+            assert server.pids, server.log_lines[-20:]
+            assert time.monotonic() < deadline_s, server.log_lines[-20:]
             await asyncio.sleep(0.2)
         return server
 
@@ -66,6 +69,18 @@ async def start(python: Path, tmp_path: Path, http: aiohttp.ClientSession) -> As
     for server in started:
         await server.stop()
         assert server.pids == ()
+
+
+def low_port() -> int:
+    """A free port with a free neighbour, both below 32768: Dynamo reads its worker's port as a signed number of 16 bits."""
+    for port in random.sample(range(20_000, 32_000, 2), 200):
+        try:
+            require_free(f"http://127.0.0.1:{port}")
+            require_free(f"http://127.0.0.1:{port + 1}")
+        except StartFailed:
+            continue
+        return port
+    raise AssertionError("no free port")
 
 
 async def _serves(http: aiohttp.ClientSession, url: str) -> bool:
@@ -93,10 +108,11 @@ async def test_frontend_and_worker_tell_the_queue_and_the_settings_in_force(
     start: Start, http: aiohttp.ClientSession
 ) -> None:
     server = await start("--max-num-seqs", "2")
-    worker = server.url.replace(server.url.rpartition(":")[2], str(int(server.url.rpartition(":")[2]) + 1))
+    host, _, port = server.url.rpartition(":")
     front = ENGINE.metrics(http, server.url)
-    inside = PageMetrics(http, f"{worker}/metrics", VllmReader().read, "", "vLLM")
+    inside = PageMetrics(http, f"{host}:{int(port) + 1}/metrics", VllmReader().read, "", "vLLM")
 
+    await ask(http, server.url)  # the worker has no metrics before its first request
     load = [asyncio.create_task(ask(http, server.url)) for _ in range(CONCURRENCY)]
     waiting = running = 0.0
     while not all(task.done() for task in load):
@@ -110,8 +126,8 @@ async def test_frontend_and_worker_tell_the_queue_and_the_settings_in_force(
     assert waiting > 2
     assert after.max_batch_size == 2
     assert after.kv_capacity_tokens > 0
-    assert after.output_tokens_total == CONCURRENCY * OUTPUT_TOKENS
-    assert after.requests_total == CONCURRENCY
+    assert after.output_tokens_total == (1 + CONCURRENCY) * OUTPUT_TOKENS
+    assert after.requests_total == 1 + CONCURRENCY
     assert (after.running, after.waiting) == (0, 0)
 
 

@@ -17,7 +17,8 @@ from engines.base import EngineSample, LaunchRequest, LaunchSpec
 from engines.errors import StartFailed
 from engines.registry import get_engine
 
-from .triton_servers import REPOSITORY, SHARED_MEMORY, CannotRun, free_ports, real_command, stop
+from .real_engines import CannotRun
+from .triton_servers import REPOSITORY, SHARED_MEMORY, free_ports, real_command, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .triton_servers import REPOSITORY, CannotRun, Triton, running
+from .real_engines import CannotRun
+from .triton_servers import REPOSITORY, Triton, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,15 +19,13 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from .real_engines import CannotRun, environment
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 REPOSITORY = Path(__file__).parents[1] / "data" / "triton" / "repository"
-REQUIREMENTS = ("nvidia-pytriton==0.7.0", "numpy==1.26.4")
-"""Triton 2.51 with its Python backend; its stub cannot read arrays of numpy 2."""
-
-ENVIRONMENT = ROOT / ".cache" / "triton"
 START_S = 60.0
 STOP_S = 15.0
 SHARED_MEMORY = Path("/dev/shm")
@@ -44,10 +42,6 @@ class Triton:
     log: Path
 
 
-class CannotRun(Exception):
-    """Why no real Triton can be started here."""
-
-
 def free_ports(count: int) -> list[int]:
     """Ports nobody listens on."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
@@ -57,33 +51,20 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
 def site_packages() -> Path:
-    """The packages of the environment that holds the server, which is made once.
+    """The packages of the environment that holds the server: Triton 2.51 with its Python backend.
 
     Raises:
-        CannotRun: If the wheel cannot be installed or its binary cannot run.
+        CannotRun: If the wheel cannot be installed or has no stub for this Python.
     """
-    packages = ENVIRONMENT / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-    if not (packages / "pytriton").is_dir():
-        _install()
-    stub = (
-        packages / "pytriton/tritonserver/python_backend_stubs" / f"{sys.version_info.major}.{sys.version_info.minor}"
-    )
-    if not stub.is_dir():
-        raise CannotRun(f"the wheel has no stub for Python {sys.version_info.major}.{sys.version_info.minor}")
+    python = environment("triton", check="import numpy")
+    packages = python.parents[1] / "lib" / f"python{VERSION}" / "site-packages"
+    if not (packages / "pytriton/tritonserver/python_backend_stubs" / VERSION).is_dir():
+        raise CannotRun(f"the wheel has no stub for Python {VERSION}")
     return packages
-
-
-def _install() -> None:
-    made = (
-        [sys.executable, "-m", "venv", "--without-pip", str(ENVIRONMENT)],
-        [sys.executable, "-m", "pip", f"--python={ENVIRONMENT}", "install", "--quiet", "--no-deps", *REQUIREMENTS],
-    )
-    for command in made:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode:
-            shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-            raise CannotRun(f"{REQUIREMENTS[0]} cannot be installed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
 
 
 def real_command(folder: Path) -> tuple[list[str], dict[str, str]]:
@@ -96,14 +77,14 @@ def real_command(folder: Path) -> tuple[list[str], dict[str, str]]:
     tritonserver = packages / "pytriton" / "tritonserver"
     backend = folder / "backends" / "python"
     shutil.copytree(tritonserver / "backends" / "python", backend)
-    stub = f"python_backend_stubs/{sys.version_info.major}.{sys.version_info.minor}/triton_python_backend_stub"
+    stub = f"python_backend_stubs/{VERSION}/triton_python_backend_stub"
     shutil.copy(tritonserver / stub, backend)
     (backend / "triton_python_backend_stub").chmod(0o755)
     libraries = [str(packages / "nvidia_pytriton.libs"), sysconfig.get_config_var("LIBDIR") or ""]
     environment = {
         **os.environ,
         "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries)),
-        "PATH": os.pathsep.join((str(ENVIRONMENT / "bin"), os.environ["PATH"])),
+        "PATH": os.pathsep.join((str(packages.parents[2] / "bin"), os.environ["PATH"])),
     }
     command = [str(tritonserver / "bin" / "tritonserver"), "--backend-directory", str(folder / "backends")]
     return [*command, "--allow-gpu-metrics=false"], environment

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,13 +32,12 @@ def target_tables(args: argparse.Namespace, kind: str) -> dict[str, Any]:
 
     from trtune.detect import detect_engine
     from trtune.errors import UsageError
+    from tuner.server import bearer_headers
 
     parts = urlsplit(args.url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(f"{args.url}: not a server's URL; write it like http://127.0.0.1:8000")
-    key = os.environ.get(args.api_key_env, "") if args.api_key_env else ""
-    headers = {"Authorization": f"Bearer {key}"} if key else None
-    engine = args.engine or asyncio.run(detect_engine(args.url, headers))
+    engine = args.engine or asyncio.run(detect_engine(args.url, bearer_headers(args.api_key_env)))
     local = parts.hostname in ("localhost", "127.0.0.1", "::1")
     return {
         "kind": kind,

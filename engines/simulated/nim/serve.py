@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
-import logging
 import os
 import sys
 import time
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from engines.simulated.lifecycle import StopRequestedError, StopSignal, run_until_done, start_site
+from engines.simulated.lifecycle import StopSignal, run_until_done, start_site
 from engines.simulated.model import OutOfGpuMemoryError, Simulation
 from engines.simulated.model.memory import Component
 from engines.simulated.model.startup import IMPORTS_S
@@ -25,22 +22,25 @@ from engines.simulated.start import (
     FOREVER_S,
     StartError,
     arm_faults,
+    banner,
     bind_or_fail,
     construct,
+    pace,
     print_error,
     read_model,
+    serve_until_stopped,
     start_dcgm,
 )
 from engines.simulated.telemetry import GpuTelemetry
 from engines.simulated.trtllm.failure_texts import out_of_memory_text
 from engines.simulated.vllm import serve as vllm
 from engines.simulated.vllm.command_line import ServeCommand, parse_command
-from engines.simulated.vllm.engine_settings import RefusedError, settle
-from engines.simulated.vllm.failure_texts import ENGINE_FAILED
+from engines.simulated.vllm.engine_settings import settle
 from engines.simulated.vllm.routes import Paths, VllmServer
-from engines.simulated.vllm.start_log import engine_failed
 
 if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
     from engines.simulated.options import SimulationOptions
 
 OLD_VERSION: Final = "1.15.0"
@@ -66,11 +66,7 @@ def main(arguments: list[str], options: SimulationOptions) -> int:
     first = words.pop(0) if words and not words[0].startswith("-") else _NEW_WORDS[0]
     old = first.endswith(_OLD_WORDS) if options.version is None else options.version.startswith("1.")
     version = options.version or (OLD_VERSION if old else NEW_VERSION)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    log(
-        f"simulated: NIM {version} on {options.gpu_count} x {options.gpu.product_name}; "
-        "every figure of this server is simulated by trtune"
-    )
+    log(banner(f"NIM {version}", options))
     if first not in (*_OLD_WORDS, *_NEW_WORDS, "list-model-profiles"):
         words.insert(0, first)
     environment = Environment(os.environ)
@@ -132,18 +128,7 @@ class _Server:
 
     async def run(self) -> int:
         """Start, serve, stop."""
-        stop = StopSignal()
-        try:
-            async with AsyncExitStack() as stack:
-                await self._serve(stack, stop)
-        except RefusedError as error:
-            if error.in_engine:
-                engine_failed(str(error))
-            print_error(ENGINE_FAILED if error.in_engine else str(error))
-            return FAILED_EXIT_CODE
-        except StopRequestedError:
-            log("stopped while starting")
-        return 0
+        return await serve_until_stopped(self._serve, lambda: log("stopped while starting"))
 
     async def _serve(self, stack: AsyncExitStack, stop: StopSignal) -> None:
         options, environment = self._options, self._environment
@@ -164,14 +149,12 @@ class _Server:
         log("Serving on http://{}:{}".format(*bound.getsockname()[:2]))
         await stop.sleep(IMPORTS_S * options.time_scale)
         telemetry = GpuTelemetry(options.gpu, options.gpu_count, time.monotonic())
-        if dcgm_url := await start_dcgm(stack, options, telemetry):
-            log(f"simulated: dcgm-exporter on {dcgm_url}")
+        await start_dcgm(stack, options, telemetry, log)
         if command is None:
             engine = await self._start_old(front, names, stop, telemetry)
         else:
             engine = await self._start_new(front, command, stop, telemetry)
-        pacing = asyncio.create_task(engine.run(), name="pacing")
-        stack.callback(pacing.cancel)
+        pace(stack, engine)
         log("Application startup complete.")
         arm_faults(options, engine.freeze, front.hang)
         await stop.wait()

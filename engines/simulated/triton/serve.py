@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 import time
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
-from engines.simulated.lifecycle import StopRequestedError, StopSignal, run_until_done, start_site
+from engines.simulated.lifecycle import StopSignal, run_until_done, start_site
 from engines.simulated.start import (
-    FAILED_EXIT_CODE,
     FOREVER_S,
     StartError,
     arm_faults,
+    banner,
     bind_or_fail,
     print_error,
+    serve_until_stopped,
     start_dcgm,
 )
 from engines.simulated.telemetry import GpuTelemetry
@@ -28,6 +27,8 @@ from engines.simulated.triton.repository import Repository
 from engines.simulated.triton.routes import MetricsFace, TritonServer
 
 if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
     from engines.simulated.options import SimulationOptions
 
 DEFAULT_VERSION: Final = "2.51.0"
@@ -47,13 +48,14 @@ def log(message: str, source: str = "server.cc", level: str = "I") -> None:
 def main(arguments: list[str], options: SimulationOptions) -> int:
     """Serve until a signal comes and return the exit code."""
     command = parse_command(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     version = options.version or DEFAULT_VERSION
-    log(
-        f"simulated: Triton {version} on {options.gpu_count} x {options.gpu.product_name}; "
-        "every figure of this server is simulated by trtune"
-    )
+    log(banner(f"Triton {version}", options))
     return run_until_done(_Server(command, options, version).run)
+
+
+def _tell(error: StartError) -> None:
+    log(str(error), level="E")
+    print_error("error: creating server: Internal - failed to load all models")
 
 
 class _Server:
@@ -66,17 +68,7 @@ class _Server:
 
     async def run(self) -> int:
         """Start, serve, stop."""
-        stop = StopSignal()
-        try:
-            async with AsyncExitStack() as stack:
-                await self._serve(stack, stop)
-        except StartError as error:
-            log(str(error), level="E")
-            print_error("error: creating server: Internal - failed to load all models")
-            return FAILED_EXIT_CODE
-        except StopRequestedError:
-            log("simulated: stopped while starting")
-        return 0
+        return await serve_until_stopped(self._serve, lambda: log("simulated: stopped while starting"), _tell)
 
     async def _serve(self, stack: AsyncExitStack, stop: StopSignal) -> None:
         command, options = self._command, self._options
@@ -88,8 +80,7 @@ class _Server:
         metrics = bind_or_fail(command.metrics_address, command.metrics_port)
         stack.callback(metrics.close)
         telemetry = GpuTelemetry(options.gpu, options.gpu_count, time.monotonic())
-        if dcgm_url := await start_dcgm(stack, options, telemetry):
-            log(f"simulated: dcgm-exporter on {dcgm_url}")
+        await start_dcgm(stack, options, telemetry, log)
         control = ModelControl(
             Repository(command.repositories), options, telemetry, auto_complete=command.auto_complete_config
         )

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
-import sys
 import time
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from engines.simulated.answering import served_name
-from engines.simulated.lifecycle import StopRequestedError, StopSignal, run_until_done, start_site
+from engines.simulated.lifecycle import StopSignal, run_until_done, start_site
 from engines.simulated.model import ConfigurationError, EngineConfig, OutOfGpuMemoryError, Simulation
 from engines.simulated.model.memory import Component
 from engines.simulated.model.startup import IMPORTS_S
 from engines.simulated.pacing import PacedEngine
 from engines.simulated.start import (
-    FAILED_EXIT_CODE,
     FOREVER_S,
     USAGE_EXIT_CODE,
     StartError,
     arm_faults,
+    banner,
     bind_or_fail,
     construct,
+    pace,
     print_error,
     read_model,
+    serve_until_stopped,
     start_dcgm,
 )
 from engines.simulated.telemetry import GpuTelemetry
@@ -47,6 +45,7 @@ from engines.simulated.trtllm.versions import DEFAULT_VERSION, V1_3, ServerVersi
 
 if TYPE_CHECKING:
     import socket
+    from contextlib import AsyncExitStack
     from pathlib import Path
 
     from engines.models import Checkpoint
@@ -61,11 +60,7 @@ def main(arguments: list[str], options: SimulationOptions) -> int:
         print_error(f"error: --sim-version: {error}")
         return USAGE_EXIT_CODE
     command = parse_command(arguments, version)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    log(
-        f"simulated: TensorRT-LLM {version} on {options.gpu_count} x {options.gpu.product_name}; "
-        "every figure of this server is simulated by trtune"
-    )
+    log(banner(f"TensorRT-LLM {version}", options))
     server = _Server(command, options, version)
     return run_until_done(server.run)
 
@@ -80,16 +75,7 @@ class _Server:
 
     async def run(self) -> int:
         """Start, serve, stop."""
-        stop = StopSignal()
-        try:
-            async with AsyncExitStack() as stack:
-                await self._serve(stack, stop)
-        except StartError as error:
-            print_error(str(error))
-            return FAILED_EXIT_CODE
-        except StopRequestedError:
-            log("Shutting down while starting")
-        return 0
+        return await serve_until_stopped(self._serve, lambda: log("Shutting down while starting"))
 
     async def _serve(self, stack: AsyncExitStack, stop: StopSignal) -> None:
         arguments = self._settle_arguments()
@@ -100,16 +86,14 @@ class _Server:
         for key in ignored_keys(arguments):
             log(f"simulated: {key} is accepted and has no effect here", level="W")
         telemetry = GpuTelemetry(self._options.gpu, config.world_size, time.monotonic())
-        if dcgm_url := await start_dcgm(stack, self._options, telemetry):
-            log(f"simulated: dcgm-exporter on {dcgm_url}")
+        await start_dcgm(stack, self._options, telemetry, log)
         simulation = await self._load(stop, config, checkpoint, telemetry)
 
         engine = PacedEngine(simulation, self._options.speed)
         name = served_name(self._command.model, self._command.served_model_name)
         served = ServedModel(name, self._version, arguments, self._options.faults)
         server = TrtllmServer(served, engine, telemetry)
-        pacing = asyncio.create_task(engine.run(), name="pacing")
-        stack.callback(pacing.cancel)
+        pace(stack, engine)
         uvicorn_log(f"Started server process [{os.getpid()}]")
         uvicorn_log("Waiting for application startup.")
         await start_site(stack, server.application(), bound)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 from engines.models import Checkpoint, Precision
 from engines.simulated.model import CapacityPolicy, CudaGraphs, EngineConfig
 from engines.simulated.model.memory import GIB, activation_bytes, fixed_bytes
+from engines.simulated.start import StartError, print_error
 from engines.simulated.vllm import failure_texts
+from engines.simulated.vllm.start_log import engine_failed
 
 if TYPE_CHECKING:
     from engines.gpu.hardware import GpuSpec
@@ -27,7 +29,7 @@ _KV_PRECISION: Final = {"auto": None, "nvfp4": Precision.NVFP4, "bfloat16": Prec
 _FP8: Final = frozenset({"fp8", "fp8_per_tensor", "fp8_per_block"})
 
 
-class RefusedError(Exception):
+class RefusedError(StartError):
     """vLLM refuses these options; the message is what it prints.
 
     Attributes:
@@ -37,6 +39,12 @@ class RefusedError(Exception):
     def __init__(self, text: str, *, in_engine: bool = False) -> None:
         super().__init__(text)
         self.in_engine = in_engine
+
+    def tell(self) -> None:
+        """Print it where vLLM does: in the engine's log, or at the end."""
+        if self.in_engine:
+            engine_failed(str(self))
+        print_error(failure_texts.ENGINE_FAILED if self.in_engine else str(self))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
-import sys
 import time
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engines.simulated.lifecycle import StopRequestedError, StopSignal, run_until_done, start_site
+from engines.simulated.lifecycle import StopSignal, run_until_done, start_site
 from engines.simulated.model import OutOfGpuMemoryError, Simulation
 from engines.simulated.model.startup import IMPORTS_S
 from engines.simulated.pacing import PacedEngine
 from engines.simulated.start import (
-    FAILED_EXIT_CODE,
     FOREVER_S,
-    StartError,
     arm_faults,
+    banner,
     bind_or_fail,
     construct,
-    print_error,
+    pace,
     read_model,
+    serve_until_stopped,
     start_dcgm,
 )
 from engines.simulated.telemetry import GpuTelemetry
@@ -32,7 +28,6 @@ from engines.simulated.vllm.command_line import ServeCommand, parse_command
 from engines.simulated.vllm.engine_settings import RefusedError, Settled, kv_budget_tokens, settle
 from engines.simulated.vllm.routes import VllmServer
 from engines.simulated.vllm.start_log import (
-    engine_failed,
     engine_log,
     log,
     log_graphs,
@@ -42,6 +37,8 @@ from engines.simulated.vllm.start_log import (
 )
 
 if TYPE_CHECKING:
+    from contextlib import AsyncExitStack
+
     from engines.simulated.options import SimulationOptions
 
 DEFAULT_VERSION = "0.24.0"
@@ -51,12 +48,8 @@ DEFAULT_VERSION = "0.24.0"
 def main(arguments: list[str], options: SimulationOptions) -> int:
     """Serve until a signal comes and return the exit code."""
     command = parse_command(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     version = options.version or DEFAULT_VERSION
-    log(
-        f"simulated: vLLM {version} on {options.gpu_count} x {options.gpu.product_name}; "
-        "every figure of this server is simulated by trtune"
-    )
+    log(banner(f"vLLM {version}", options))
     log(f"non-default args: {command.typed}", source="api_utils.py:273")
     for name in command.ignored:
         log(f"simulated: --{name} is accepted and has no effect here", level="WARNING")
@@ -73,21 +66,7 @@ class _Server:
 
     async def run(self) -> int:
         """Start, serve, stop."""
-        stop = StopSignal()
-        try:
-            async with AsyncExitStack() as stack:
-                await self._serve(stack, stop)
-        except RefusedError as error:
-            if error.in_engine:
-                engine_failed(str(error))
-            print_error(failure_texts.ENGINE_FAILED if error.in_engine else str(error))
-            return FAILED_EXIT_CODE
-        except StartError as error:
-            print_error(str(error))
-            return FAILED_EXIT_CODE
-        except StopRequestedError:
-            uvicorn_log("Shutting down while starting")
-        return 0
+        return await serve_until_stopped(self._serve, lambda: uvicorn_log("Shutting down while starting"))
 
     async def _serve(self, stack: AsyncExitStack, stop: StopSignal) -> None:
         command, options = self._command, self._options
@@ -98,13 +77,11 @@ class _Server:
         log(f"Using max model len {settled.max_model_len}", source="model.py:1725")
         log_settings(self._version, settled.config, command)
         telemetry = GpuTelemetry(options.gpu, settled.config.world_size, time.monotonic())
-        if dcgm_url := await start_dcgm(stack, options, telemetry):
-            log(f"simulated: dcgm-exporter on {dcgm_url}")
+        await start_dcgm(stack, options, telemetry, log)
         simulation = await load(command, settled, options, stop, telemetry)
         engine = PacedEngine(simulation, options.speed)
         server = VllmServer(command, self._version, engine, telemetry, options.faults)
-        pacing = asyncio.create_task(engine.run(), name="pacing")
-        stack.callback(pacing.cancel)
+        pace(stack, engine)
         host, port = bound.getsockname()[:2]
         log(f"Starting vLLM server on http://{host}:{port}", source="api_server.py:581")
         uvicorn_log(f"Started server process [{os.getpid()}]")
