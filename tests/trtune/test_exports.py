@@ -187,6 +187,22 @@ def test_the_nimservice_meets_the_operators_schema(tmp_path: Path) -> None:
     assert documents[1]["spec"]["storage"]["nimCache"]["name"] == documents[0]["metadata"]["name"]
 
 
+@pytest.mark.parametrize(
+    ("name", "variable"), [("nim-1", "NIM_ENABLE_KV_CACHE_REUSE"), ("nim-2", "NIM_PASSTHROUGH_ARGS")]
+)
+def test_helm_values_name_image_key_gpus_and_settings(tmp_path: Path, name: str, variable: str) -> None:
+    path = session(tmp_path / "run.trtune", PLANS[name], PARAMS[name])
+
+    (values,) = yaml.safe_load_all(export(path, "helm"))
+
+    variables = {entry["name"]: entry["value"] for entry in values["env"]}
+    assert f"{values['image']['repository']}:{values['image']['tag']}" == image_of(name)
+    assert values["model"]["ngcAPISecret"]
+    assert values["resources"]["limits"]["nvidia.com/gpu"] >= 1
+    assert variable in variables
+    assert "NGC_API_KEY" not in variables
+
+
 def closed(schema: Any) -> Any:
     """The schema with unknown fields refused, as the API server prunes them without a word."""
     if isinstance(schema, list):

@@ -1,16 +1,19 @@
-"""Kubernetes: a Deployment with its Service and files, or a NIMService of NVIDIA's NIM Operator."""
+"""Kubernetes: a Deployment with its Service and files, a NIMService of NVIDIA's NIM Operator, or values for its Helm chart."""
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from engines.launch.container import ALL_GPUS
 from engines.launch.kubernetes_manifests import (
+    GPU_RESOURCE,
     ClusterPlace,
     Manifest,
     config_map,
     deployment,
+    gpu_count,
     nim_cache,
     nim_service,
     service,
@@ -71,6 +74,41 @@ def nimservice(winner: Winner) -> str:
         f"and the pull secret {PULL_SECRET} for the image",
     )
     return yaml_documents([cache, main], [winner.note(), *advice])
+
+
+def helm_values(winner: Winner) -> str:
+    """Values for NVIDIA's chart nim-llm (contract nim 8); flags of 2.x go in by NIM_PASSTHROUGH_ARGS.
+
+    Raises:
+        UsageError: If the server is no NIM, or no image with a tag is known.
+    """
+    if winner.engine.name != "nim":
+        raise UsageError(f"{winner.engine.title} is no NIM; try --format kubernetes")
+    spec, container = _clustered(winner)
+    repository, _, tag = container.image.rpartition(":")
+    if not repository or "/" in tag:
+        raise UsageError(f"image {container.image!r} has no tag, and the chart needs one: name it with --image")
+    flags = spec.argv[1:]
+    variables = {**spec.environment, **({"NIM_PASSTHROUGH_ARGS": shlex.join(flags)} if flags else {})}
+    values: Manifest = {
+        "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
+        "imagePullSecrets": [{"name": PULL_SECRET}],
+        "model": {"ngcAPISecret": NGC_SECRET, "openaiPort": container.port},
+        "replicaCount": 1,
+        "resources": {"limits": {GPU_RESOURCE: gpu_count(container)}},
+        "persistence": {"enabled": True, "size": "50Gi"},
+        "env": [{"name": name, "value": value} for name, value in variables.items()],
+    }
+    advice = (
+        f"first: kubectl create secret generic {NGC_SECRET} --from-literal=NGC_API_KEY=..., and {PULL_SECRET} for the image",
+        "then: helm install NAME nim-llm-VERSION.tgz --values THIS-FILE",
+        *(
+            ("some builds of 2.x ignore NIM_PASSTHROUGH_ARGS: look at the settings in the server's log",)
+            if flags
+            else ()
+        ),
+    )
+    return yaml_documents([values], [winner.note(), *advice])
 
 
 def _clustered(winner: Winner) -> tuple[LaunchSpec, Container]:

@@ -43,6 +43,7 @@ FORMS: Mapping[str, Form] = {
     "compose": Form("a Docker Compose file", _of_winner(containers.compose)),
     "kubernetes": Form("Deployment, Service and ConfigMap", _of_winner(cluster.kubernetes)),
     "nimservice": Form("NIMCache and NIMService for NVIDIA's NIM Operator", _of_winner(cluster.nimservice)),
+    "helm": Form("values for NVIDIA's Helm chart nim-llm", _of_winner(cluster.helm_values)),
     "slurm": Form("TensorRT-LLM over several hosts: a batch script for sbatch", _of_winner(multinode.slurm)),
     "mpirun": Form("TensorRT-LLM over several hosts: a script for mpirun", _of_winner(multinode.mpirun)),
     "config-pbtxt": Form("Triton: the model's config.pbtxt", _of_winner(triton.config_pbtxt)),
