@@ -2,44 +2,88 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from engines.errors import Unreachable
+from engines.errors import EngineError, Unreachable
+from engines.registry import get_engine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 TIMEOUT_S = 5.0
 
-_OWNERS: Mapping[str, str] = {"tensorrt_llm": "trtllm", "llamacpp": "llamacpp"}
+_OWNERS: Mapping[str, str] = {
+    "tensorrt_llm": "trtllm",
+    "llamacpp": "llamacpp",
+    "vllm": "vllm",
+    "sglang": "sglang",
+    "lmdeploy": "lmdeploy",
+}
 """What `/v1/models` says in `owned_by`, and the engine that means."""
 
+_TRITONS = ("triton", "triton_engines", "triton_vllm")
 OTHER = "openai"
 
 
 async def detect_engine(url: str, headers: Mapping[str, str] | None = None) -> str:
     """The engine's name for the server at a URL; `openai` for any other that speaks the OpenAI API.
 
+    A NIM is told by its own pages first: the engine inside signs its models.
+
     Raises:
-        Unreachable: If nobody answers there, or not as an OpenAI-style server does.
+        Unreachable: If nobody answers there, or not as an inference server does.
     """
-    models_url = f"{url.rstrip('/').removesuffix('/v1')}/v1/models"
+    base = url.rstrip("/").removesuffix("/v1")
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout, headers=headers) as http,
-            http.get(models_url, allow_redirects=False) as answer,
-        ):
-            models = await answer.json(content_type=None)
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        reason = str(error) or "no answer in time"
-        raise Unreachable(
-            f"{url}: no OpenAI-style server answers there ({reason}): is it running, is the URL right?"
-        ) from error
-    cards = models.get("data") if isinstance(models, dict) else None
-    if not isinstance(cards, list):
-        raise Unreachable(f"{models_url} answers, but not with a list of models: is this an inference server?")
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as http:
+        try:
+            models = await _json(http, f"{base}/v1/models")
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            if (triton := await _triton(http, base)) is not None:
+                return triton
+            reason = str(error) or "no answer in time"
+            raise Unreachable(
+                f"{url}: no inference server answers there ({reason}): is it running, is the URL right?"
+            ) from error
+        cards = models.get("data") if isinstance(models, dict) else None
+        if not isinstance(cards, list):
+            if (triton := await _triton(http, base)) is not None:
+                return triton
+            raise Unreachable(f"{base}/v1/models answers, but not with a list of models: is this an inference server?")
+        if await _is_nim(http, base):
+            return "nim"
     owners = [str(card.get("owned_by")) for card in cards if isinstance(card, dict)]
     return next((_OWNERS[owner] for owner in owners if owner in _OWNERS), OTHER)
+
+
+async def _json(http: aiohttp.ClientSession, url: str) -> Any:
+    async with http.get(url, allow_redirects=False) as answer:
+        return await answer.json(content_type=None)
+
+
+async def _is_nim(http: aiohttp.ClientSession, base: str) -> bool:
+    try:
+        version = await _json(http, f"{base}/v1/version")
+        metadata = await _json(http, f"{base}/v1/metadata")
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return False
+    return isinstance(version, dict) and "release" in version and isinstance(metadata, dict)
+
+
+async def _triton(http: aiohttp.ClientSession, base: str) -> str | None:
+    """The Triton engine whose backend the server's model has, or None when it is no Triton."""
+    try:
+        told = await _json(http, f"{base}/v2")
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return None
+    if not isinstance(told, dict) or told.get("name") != "triton":
+        return None
+    for name in _TRITONS:
+        try:
+            await get_engine(name).inspect(http, base)
+        except EngineError:
+            continue
+        return name
+    return None

@@ -23,7 +23,7 @@ from .triton_servers import REPOSITORY, SHARED_MEMORY, free_ports, real_command,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(900)]
 
 MODEL = "tensorrt_llm"
 START_S = 60.0
