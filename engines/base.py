@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 Value = bool | int | float | str | None
 """Value of a knob. None stands for «left to the server»."""
 
-Cost = Literal["restart", "reload", "client"]
-"""What changing a knob costs: a new server process, a reload inside it, or nothing but another request."""
+Cost = Literal["build", "restart", "reload", "client"]
+"""What changing a knob costs: building an engine and a start, a new server process, a reload inside it, or nothing but
+another request."""
 
 NAN = math.nan
 
@@ -165,6 +166,7 @@ class LaunchRequest:
         work_dir: Folder of this start: for configuration files and logs.
         container: Container to start it in; None starts a process.
         version: Version of the server as the plan tells it; empty: the installed one, or the newest known.
+        build_dir: Folder for what is built before a start and kept for the next ones.
     """
 
     model: str
@@ -177,6 +179,26 @@ class LaunchRequest:
     environment: Mapping[str, str] = field(default_factory=dict)
     container: Container | None = None
     version: str = ""
+    build_dir: Path = Path("builds")
+
+
+OUTPUT = "{output}"
+"""Stands in a build step's command for the folder that it fills."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStep:
+    """A command that makes what a server needs before its start.
+
+    Attributes:
+        name: What it does: `quantize`, `build`.
+        argv: Command as a list of words; `OUTPUT` stands for the folder to fill.
+        output: The folder; its name tells apart whatever its content depends on. One that is there is taken as it is.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    output: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +217,7 @@ class LaunchSpec:
             `NGC_API_KEY` go this way only: the specification is recorded, their values never are.
         container: Container to start it in, for launchers that start containers.
         cpus: The only CPUs it may use, for launchers that start processes; empty: all.
+        builds: What must be made before, in this order.
     """
 
     argv: tuple[str, ...]
@@ -207,6 +230,7 @@ class LaunchSpec:
     container: Container | None = None
     attach_paths: tuple[str, ...] = ()
     cpus: tuple[int, ...] = ()
+    builds: tuple[BuildStep, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,6 +438,10 @@ class Engine(ABC):
         if not self.profiling:
             raise BadConfiguration(f"{self.title} cannot be profiled while it runs: it has no /start_profile")
         return await ask_profiler(http, url, action, options or {}, self.profiling)
+
+    def build_key(self, params: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
+        """What the engine that is built depends on; configurations with the same key share one. Empty: nothing is built."""
+        return ()
 
     def recipes(self, folder: Path) -> tuple[Recipe, ...]:
         """Configurations that the server's makers tuned and published, in a folder or checkout of theirs.

@@ -103,7 +103,7 @@ class Trtllm(Engine):
         """
         version = version_of(request)
         check_params(self.title, self.knobs(version), request.params)
-        _check_arguments(request.arguments, request.params)
+        check_arguments(request.arguments, request.params)
         path = request.work_dir / CONFIG_FILE
         host, port = listen_address(request)
         words = (
@@ -224,7 +224,7 @@ def config_option(version: str) -> str:
     return "--extra_llm_api_options" if is_before(version, V1_2) else "--config"
 
 
-def _check_arguments(arguments: Sequence[str], params: Mapping[str, Value]) -> None:
+def check_arguments(arguments: Sequence[str], params: Mapping[str, Value]) -> None:
     """Refuse what is said twice: which of YAML and command line wins changed between releases."""
     for word in arguments:
         option = word.partition("=")[0]

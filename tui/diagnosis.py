@@ -29,6 +29,7 @@ _TONES: dict[str, Tone] = {
 _NOT_SERVING = {
     "prepare": "the configuration is prepared",
     "start": "the server starts",
+    "build": "the engine is built, which trials that need the same one share",
     "reload": "the server takes new settings",
     "stop": "the server stops",
 }

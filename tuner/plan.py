@@ -119,6 +119,7 @@ class EnginePlan(PlanPart):
     )
     arguments: tuple[str, ...] = Field((), description="further words for its command line")
     environment: dict[str, str] = Field(default_factory=dict, description="further environment variables")
+    build_cache: str = Field("", description="folder for built engines; empty: trtune's own cache folder")
     host: str = Field("127.0.0.1", description="address a started server listens on")
     start_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
     api_key_env: str = Field("", description="environment variable that holds the API key; never the key itself")

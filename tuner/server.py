@@ -9,7 +9,10 @@ import os
 import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from platformdirs import user_cache_path
 
 from engines.base import Failure, LaunchRequest, LaunchSpec
 from engines.errors import BadConfiguration
@@ -22,7 +25,6 @@ from tuner.plan import ClusterPlan, is_secret_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     import aiohttp
 
@@ -143,6 +145,7 @@ def launch_request(
         environment={**places.variables(), **plan.environment},
         container=_container(plan, places, pod=pod),
         version=plan.version,
+        build_dir=Path(plan.build_cache).expanduser() if plan.build_cache else user_cache_path("trtune") / "engines",
     )
 
 
@@ -163,6 +166,7 @@ def shown_launch(spec: LaunchSpec, places: Places) -> dict[str, object]:
         "environment": hidden,
         "files": {_short(path, places): text for path, text in spec.files.items()},
         "container": None if spec.container is None else asdict(spec.container),
+        **({"builds": [{"name": step.name, "argv": list(step.argv)} for step in spec.builds]} if spec.builds else {}),
     }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from engines.base import Failure
 from engines.errors import BadConfiguration, EngineError, StartFailed
 from engines.gpu import NoGpu, open_gpu_source
+from engines.launch.build import missing_builds, run_builds
 from engines.launch.gpu_memory import GpuMemory
 from engines.launch.phases import CONTAINER, PROCESS, StartupPhases
 from tuner.server import launch_spec, launcher_for, pre_check_spec, runs_here, shown_launch
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from tuner.server import Places
 
 PRE_CHECK_LIMIT_S = 300.0
+NEW_PROCESS = ("build", "restart")
+"""Costs of a change that a running server cannot take."""
+
 PROFILE_OPTIONS = ("output_dir", "num_steps", "start_step", "activities")
 """What TensorRT-LLM and SGLang take with a start of their profiler."""
 
@@ -122,7 +126,7 @@ class Upkeep:
             well: Whether it served to the end.
         """
         usable = self.keeps and well and server.owned and not self.control.interrupt.is_set()
-        if usable and any(cost != "restart" for cost in self._costs.values()):
+        if usable and any(cost not in NEW_PROCESS for cost in self._costs.values()):
             self._kept = Kept(server, params)
             return
         self.recorder.start_phase(number, "stop")
@@ -154,7 +158,7 @@ class Upkeep:
     def _takes(self, before: Params, after: Params) -> bool:
         """Whether the running server can be given the new settings."""
         names = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-        return all(self._costs.get(name, "restart") != "restart" for name in names)
+        return all(self._costs.get(name, "restart") not in NEW_PROCESS for name in names)
 
     async def _changed(self, number: int, kept: Kept, params: Params, shown: dict[str, object]) -> bool:
         """Give a running server new settings; False when it cannot take them and has been stopped.
@@ -187,6 +191,7 @@ class Upkeep:
 
     async def _started(self, number: int, spec: LaunchSpec, params: Params, shown: dict[str, object]) -> RunningServer:
         await self._pre_checked(number, params)
+        await self._built(number, spec)
         if self.memory is not None:
             await asyncio.to_thread(self.memory.remember)
         self.recorder.start_phase(number, "start")
@@ -245,6 +250,26 @@ class Upkeep:
         text = f"its own check refuses these settings: {last}"
         raise StartFailed(finished.failure or Failure("bad_config", text, last, exit_code=finished.exit_code))
 
+    async def _built(self, number: int, spec: LaunchSpec) -> None:
+        """Make what the server needs and is not there yet, such as an engine; it is kept for the next trials.
+
+        Raises:
+            StartFailed: If it cannot be made.
+        """
+        missing = missing_builds(spec)
+        if not missing:
+            return
+        self.recorder.start_phase(number, "build")
+        begun_s = time.monotonic()
+        finished = await self._unless_interrupted(
+            run_builds(spec, lambda line: self.recorder.log("build", "info", line))
+        )
+        if not finished:
+            raise StartFailed(Failure("stopped", "the build was broken off", infeasible=False))
+        if finished[0]:
+            words = " and ".join(finished[0])
+            self.recorder.log("worker", "info", f"trial {number}: {words} took {time.monotonic() - begun_s:.0f} s")
+
     async def _unless_interrupted(self, work: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
         """The result of a wait, in a tuple; an empty one when the operator broke it off."""
         waiting = asyncio.ensure_future(work)
@@ -255,6 +280,7 @@ class Upkeep:
         finally:
             interrupted.cancel()
             waiting.cancel()
+            await asyncio.wait({waiting})
 
     async def _stop(self, number: int, server: RunningServer) -> None:
         """Stop it, and wait until its GPU memory is free."""

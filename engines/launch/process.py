@@ -234,8 +234,8 @@ class ProcessLauncher:
         await server.start(environment)
         return server
 
-    async def run_to_end(self, spec: LaunchSpec, timeout_s: float) -> Finished:
-        """Run a command that ends by itself.
+    async def run_to_end(self, spec: LaunchSpec, timeout_s: float, on_log: LogSink = lambda _: None) -> Finished:
+        """Run a command that ends by itself. `on_log` gets every line of its output as it comes.
 
         Raises:
             MissingProgram: If the program is not there.
@@ -243,7 +243,7 @@ class ProcessLauncher:
         """
         environment = {**os.environ, **spec.environment}
         _require_program(spec.argv[0], environment.get("PATH"))
-        command = ProcessServer(spec, self._grace, lambda _: None)
+        command = ProcessServer(spec, self._grace, on_log)
         await command.start(environment)
         try:
             return await command.wait_end(timeout_s)

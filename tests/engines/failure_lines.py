@@ -202,6 +202,6 @@ FAILURE_LINES = (
     *(("lmdeploy", line, kind) for line, kind in LMDEPLOY_LINES),
     *(("tgi", line, kind) for line, kind in TGI_LINES),
     *(("nim", line, kind) for line, kind in (*NIM_LINES, *VLLM_LINES)),
-    *(("trtllm", line, kind) for line, kind in TRTLLM_LINES),
+    *((name, line, kind) for name in ("trtllm", "trtllm_engines") for line, kind in TRTLLM_LINES),
     *(("llamacpp", line, kind) for line, kind in LLAMACPP_LINES),
 )

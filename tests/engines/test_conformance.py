@@ -17,7 +17,7 @@ from .failure_lines import FAILURE_LINES
 
 NAMES = engine_names()
 STARTED = tuple(name for name in NAMES if get_engine(name).program)
-WITHOUT_CONTAINERS = frozenset({"llamacpp"})
+WITHOUT_CONTAINERS = frozenset({"llamacpp", "trtllm_engines"})
 """Engines whose own modules give a launcher no container yet."""
 
 CONCURRENCIES = (1.0, 7.5, 64.0, 5000.0)

@@ -29,7 +29,7 @@ STATE_SIGNS: dict[str, tuple[str, str]] = {
 }
 """Letter and ink of each state of a trial: colour never tells anything alone."""
 
-RESTART_PHASES = ("prepare", "start", "reload", "stop")
+RESTART_PHASES = ("prepare", "build", "start", "reload", "stop")
 
 
 class Timeline(LineWidget):

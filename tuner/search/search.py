@@ -153,7 +153,7 @@ class Search:
             prior=prior,
         )
         self._known = observe_older(known, self.space, knobs)
-        self._strategy = self._make_strategy(seed)
+        self._strategy = self._make_strategy(seed, frozenset(knob.name for knob in knobs if knob.cost == "build"))
         self.study = self._open_study(storage, study_name, sampler, seed)
         if not self.study.get_trials(deepcopy=False):
             self._enqueue(self.space.searched_part(self.space.baseline) or {}, BASELINE)
@@ -320,7 +320,7 @@ class Search:
         """Remember a configuration that is known not to work, whoever found out."""
         self._memory.add(params, accused, reason)
 
-    def _make_strategy(self, seed: int) -> Strategy:
+    def _make_strategy(self, seed: int, built: frozenset[str]) -> Strategy:
         grid, knowledge = build_grid(self.space), self._knowledge
         return Strategy(
             grid,
@@ -329,6 +329,7 @@ class Search:
             feasible=lambda codes: knowledge.feasible(grid, codes),
             allowed=lambda searched: self._conflicts(self.space.complete(searched)) is None,
             forbidden=lambda searched: self._memory.verdict(self.space.complete(searched)) is not None,
+            built=built,
             seed=seed,
         )
 

@@ -54,6 +54,9 @@ _OPTIMIST_EVERY: Final = 4
 _OPTIMISM: Final = 1.5
 _CAUTION: Final = 0.3
 _TWO_SIDED: Final = 1.96
+_BUILD_TIMES: Final = 4.0
+"""A trial whose engine must be built takes about so many times as long as one that finds it built."""
+
 _REPEAT_WEIGHT: Final = 0.5
 _REPEATS_FROM: Final = 10
 """Results after which a leader may be measured again."""
@@ -128,6 +131,7 @@ class Strategy:
         feasible: Callable[[Codes], NDArray[np.bool_]],
         allowed: Callable[[Mapping[str, Value]], bool] = lambda _searched: True,
         forbidden: Callable[[Mapping[str, Value]], bool] = lambda _searched: False,
+        built: frozenset[str] = frozenset(),
         seed: int = 0,
     ) -> None:
         """Look over the space.
@@ -139,9 +143,11 @@ class Strategy:
             feasible: Which rows may work.
             allowed: Whether settings go together; the answer is kept.
             forbidden: Whether a configuration must not be proposed any more after what has failed; asked last.
+            built: Knobs of which a change costs building an engine: one that was built before is preferred.
             seed: Makes the proposals repeatable.
         """
         self._grid = grid
+        self._built = [place for place, axis in enumerate(grid.axes) if axis.name in built]
         self._objectives = tuple(objectives)
         self._prior = prior
         self._feasible = feasible
@@ -224,9 +230,21 @@ class Strategy:
         improvement = np.log(np.mean(gains, axis=0) * np.maximum(chance, 1e-6))
         if self._surrogate.fit_now.trust < _BELIEVED:
             improvement = np.where(self._apart(candidates, history, view) > _STEP, improvement - _FAR, improvement)
+        improvement = improvement - self._building(candidates, history)
         again = (tried > 0) & (tried <= _MOST_REPEATS) & (len(history) >= _REPEATS_FROM)
         repeated = np.where(again, improvement + np.log(_REPEAT_WEIGHT), -np.inf)
         return self._pick(candidates, np.where(tried > 0, repeated, improvement))
+
+    def _building(self, candidates: Codes, history: History) -> Array:
+        """The logarithm of how many times longer a trial takes, where an engine must be built for it.
+
+        What is looked for is improvement for the time that it takes.
+        """
+        if not self._built:
+            return np.zeros(len(candidates))
+        engines = {tuple(row) for row in history.worked[:, self._built]}
+        new = np.array([tuple(row) not in engines for row in candidates[:, self._built]])
+        return np.where(new, np.log(_BUILD_TIMES), 0.0)
 
     def believe(self, observations: Sequence[Observation]) -> list[Belief]:
         """What is believed of every configuration that was measured, met the SLOs and passed the gate; the best to take first.

@@ -1,0 +1,219 @@
+"""TensorRT-LLM's engine backend: what is built with which words, once for all trials that share it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+from engines.base import LaunchRequest, LaunchSpec, Value
+from engines.errors import BadConfiguration, MissingProgram, StartFailed
+from engines.launch.build import missing_builds, run_builds
+from engines.trtllm_engines import ENGINE
+from sessions.reader import SessionReader
+from sessions.recorder import Recorder
+from tuner.control import Control
+from tuner.plan import EnginePlan, GpuPlan, Plan
+from tuner.server import Places
+from tuner.upkeep import Upkeep
+
+PROGRAM = """\
+#!/bin/sh
+echo "$(basename "$0") $*" >> {calls}
+{more}
+while [ $# -gt 0 ]; do
+  if [ "$1" = --output_dir ]; then mkdir -p "$2"; touch "$2/rank0.engine"; fi
+  shift
+done
+"""
+"""Stands in for trtllm-build and for Python with quantize.py: only that they are called, and fill their folder."""
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of calls of the stand-ins, which are first on the PATH."""
+    calls = tmp_path / "calls"
+    for name in ("trtllm-build", "python3"):
+        write_program(tmp_path, name)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    return calls
+
+
+def write_program(folder: Path, name: str, more: str = "") -> None:
+    path = folder / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(PROGRAM.format(calls=folder / "calls", more=more))
+    path.chmod(0o755)
+
+
+def launch(folder: Path, params: Mapping[str, Value], **more: Any) -> LaunchSpec:
+    told = {"model": "org/model", "version": "1.2.1", **more}
+    return ENGINE.launch(
+        LaunchRequest(params=params, host="127.0.0.1", port=1, work_dir=folder, build_dir=folder / "builds", **told)
+    )
+
+
+def test_the_engine_is_built_from_a_quantised_checkpoint_and_served_with_the_models_tokenizer(tmp_path: Path) -> None:
+    params: dict[str, Value] = {
+        "quantize.qformat": "fp8",
+        "tensor_parallel_size": 2,
+        "build.max_batch_size": 64,
+        "build.multiple_profiles": True,
+        "kv_cache_config.free_gpu_memory_fraction": 0.95,
+        "extended_runtime_perf_knob_config.cuda_graph_mode": True,
+    }
+
+    spec = launch(tmp_path, params)
+
+    quantize, build = spec.builds
+    assert quantize.argv[:2] == ("python3", "/app/tensorrt_llm/examples/quantization/quantize.py")
+    assert quantize.argv[2:] == (
+        *("--model_dir", "org/model", "--output_dir", "{output}", "--dtype", "auto", "--qformat", "fp8"),
+        *("--tp_size", "2", "--pp_size", "1"),
+    )
+    assert build.argv == (
+        *("trtllm-build", "--checkpoint_dir", str(quantize.output), "--output_dir", "{output}"),
+        *("--max_batch_size", "64", "--multiple_profiles", "enable"),
+    )
+    assert spec.argv[:3] == ("trtllm-serve", "serve", str(build.output))
+    assert spec.argv[spec.argv.index("--tokenizer") + 1] == "org/model"
+    assert spec.argv[spec.argv.index("--backend") + 1] == "tensorrt"
+    (text,) = spec.files.values()
+    assert yaml.safe_load(text) == {
+        "kv_cache_config": {"free_gpu_memory_fraction": 0.95},
+        "extended_runtime_perf_knob_config": {"cuda_graph_mode": True},
+        "enable_iter_perf_stats": True,
+    }
+
+
+def test_only_settings_of_the_build_make_another_engine(tmp_path: Path) -> None:
+    base = launch(tmp_path, {})
+
+    at_start = launch(tmp_path, {"kv_cache_config.free_gpu_memory_fraction": 0.8})
+    default = launch(tmp_path, {"build.max_batch_size": 2048})
+    flag = launch(tmp_path, {"build.max_batch_size": 64})
+    precision = launch(tmp_path, {"quantize.qformat": "fp8"})
+
+    assert base.builds == at_start.builds
+    assert [step.output for step in default.builds] == [step.output for step in base.builds]
+    assert flag.builds[0].output == base.builds[0].output
+    assert flag.builds[1].output != base.builds[1].output
+    assert {step.output for step in precision.builds}.isdisjoint({step.output for step in base.builds})
+    assert (
+        ENGINE.build_key({})
+        == ENGINE.build_key({"stream_interval": 4})
+        != ENGINE.build_key({"build.max_batch_size": 8})
+    )
+
+
+async def test_what_is_built_is_kept_for_the_next(tmp_path: Path, programs: Path) -> None:
+    lines: list[str] = []
+    spec = launch(tmp_path, {"build.max_batch_size": 64})
+
+    first = await run_builds(spec, lines.append)
+    again = await run_builds(launch(tmp_path, {"build.max_batch_size": 64}), lines.append)
+    other = await run_builds(launch(tmp_path, {"build.max_batch_size": 128}), lines.append)
+
+    assert (first, again, other) == (("quantize", "build"), (), ("build",))
+    assert missing_builds(spec) == ()
+    assert [call.split()[0] for call in programs.read_text().splitlines()] == [
+        "python3",
+        "trtllm-build",
+        "trtllm-build",
+    ]
+    assert not list((tmp_path / "builds").glob("*.part"))
+
+
+async def test_a_build_that_fails_says_why_and_leaves_nothing(tmp_path: Path, programs: Path) -> None:
+    write_program(tmp_path, "trtllm-build", "echo 'CUDA error: out of memory'; mkdir -p half; exit 1")
+    spec = launch(tmp_path, {})
+
+    with pytest.raises(StartFailed) as raised:
+        await run_builds(spec, lambda _: None)
+
+    assert programs.exists()
+    assert raised.value.failure.kind == "out_of_memory"
+    assert spec.builds[0].output.is_dir()
+    assert not spec.builds[1].output.exists()
+    assert not list((tmp_path / "builds").glob("*.part"))
+
+
+async def test_a_build_that_makes_nothing_is_a_failure(tmp_path: Path, programs: Path) -> None:
+    write_program(tmp_path, "python3", "exit 0")
+
+    with pytest.raises(StartFailed, match="quantize failed with exit code 0"):
+        await run_builds(launch(tmp_path, {}), lambda _: None)
+
+    assert programs.exists()
+
+
+def test_a_built_engine_is_served_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine/rank0.engine").touch()
+    model = str(tmp_path / "engine")
+
+    spec = launch(tmp_path, {"enable_chunked_prefill": True}, model=model)
+
+    assert spec.builds == ()
+    assert spec.argv[2] == model
+    assert ENGINE.check_model(model) is None
+    with pytest.raises(BadConfiguration, match=r"is a built engine: build\.max_batch_size is frozen in it"):
+        launch(tmp_path, {"build.max_batch_size": 8}, model=model)
+
+
+@pytest.mark.parametrize("version", ["1.3.0rc21", "1.3.0rc28", "1.4.0"])
+def test_versions_without_that_backend_are_refused(tmp_path: Path, version: str) -> None:
+    with pytest.raises(BadConfiguration, match="has no engine backend any more: use the engine trtllm"):
+        launch(tmp_path, {}, version=version)
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"build.max_batch_size": 2048, "build.max_num_tokens": 1024}, "is more than"),
+        ({"enable_chunked_prefill": True, "build.use_paged_context_fmha": False}, "needs build.use_paged_context_fmha"),
+        ({"build.use_fp8_context_fmha": True}, "needs quantize.qformat fp8"),
+        ({"build.reduce_fusion": True}, "no effect on one GPU"),
+    ],
+)
+def test_settings_that_cannot_be_built_are_named(params: dict[str, Value], reason: str) -> None:
+    assert reason in (ENGINE.conflicts(params) or "")
+
+
+async def test_a_trial_shows_that_it_builds_and_the_next_one_does_not(tmp_path: Path, programs: Path) -> None:
+    recorder = Recorder.create(tmp_path / "run.trtune", {})
+    engine_plan = EnginePlan(
+        name="trtllm_engines", model="org/model", version="1.2.1", build_cache=str(tmp_path / "builds")
+    )
+    async with aiohttp.ClientSession() as http:
+        upkeep = Upkeep(
+            plan=Plan(engine=engine_plan, gpu=GpuPlan(local=False)),
+            engine=ENGINE,
+            recorder=recorder,
+            control=Control(),
+            http=http,
+            places=Places(tmp_path / "work", 1),
+            on_ready=nothing,
+        )
+        for streamed in (1, 4):
+            params: dict[str, Value] = {"build.max_batch_size": 64, "stream_interval": streamed}
+            number = recorder.start_trial("search", params)
+            with pytest.raises(MissingProgram, match="trtllm-serve"):
+                await upkeep.bring(number, params)
+    recorder.close()
+
+    with SessionReader(recorder.path) as reader:
+        phases = [[phase.name for phase in reader.phases(number)] for number in (0, 1)]
+        launched = reader.trials()[0].launch
+    assert programs.exists()
+    assert phases == [["build", "start"], ["start"]]
+    assert [step["name"] for step in launched["builds"]] == ["quantize", "build"]
+
+
+async def nothing() -> None:
+    """The GPUs of a test need no opening."""
