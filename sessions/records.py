@@ -24,7 +24,7 @@ PROOF = "proof"
 REFERENCE = "reference"
 """Kind of a trial that only recorded the unaltered model's answers, for the quality gate."""
 
-PHASES = ("prepare", "build", "start", "reload", "warm-up", "measure", "drain", "stop")
+PHASES = ("prepare", "build", "start", "reload", "quality", "warm-up", "measure", "drain", "stop")
 
 COMMAND_KINDS = (
     "pause",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from tuner.goals import GoalPlan, ObjectivePlan, PricePlan
+from tuner.goals import GoalPlan, ObjectivePlan, PricePlan, QualityPlan
 from tuner.load.spec import Arrivals, Cancel, Dataset, Limits, Prefix, StopRule, Turns, Workload
 from tuner.plan import ClusterPlan, ContainerPlan, EnginePlan, FleetPlan, GpuPlan, LoadPlan, Plan, SearchPlan
 
@@ -38,6 +38,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("objective", ObjectivePlan),
     ("objectives", GoalPlan),
     ("price", PricePlan),
+    ("quality", QualityPlan),
     ("search", SearchPlan),
     ("fleet", FleetPlan),
 )

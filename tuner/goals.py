@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - pydantic needs it at run time
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -130,6 +131,29 @@ class PricePlan(PlanPart):
         None,
         description="price of one GPU for an hour; with it cost per million tokens is told and money can be a budget",
     )
+
+
+class QualityPlan(PlanPart):
+    """When an altered model (checkpoint, quantisation, KV-cache type) must still answer like the unaltered one, and how closely."""
+
+    mode: Literal["auto", "always", "never"] = Field(
+        "auto", description="auto: configurations that alter the model; always: every one; never: no gate"
+    )
+    agreement: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.9, description="smallest share of greedy tokens, each after the reference's own words, that must be the same"
+    )
+    divergence: Annotated[float, Field(ge=0)] = Field(
+        0.15, description="largest mean difference of the log-probabilities of these tokens, in nats"
+    )
+    tokens: Annotated[int, Field(ge=4, le=1024)] = Field(48, description="length of each answer")
+    prompts: Path | None = Field(None, description="text file with prompts, blank lines between them; none: our own 24")
+    reference: dict[str, bool | int | float | str | None] = Field(
+        default_factory=dict, description="knob values of the unaltered model, where they are not the baseline's"
+    )
+    tasks: tuple[str, ...] = Field(
+        (), description="tasks of lm-eval to run too (trtune[quality]); they need its data sets"
+    )
+    task_loss: Annotated[float, Field(ge=0)] = Field(0.02, description="how much worse a task's score may be")
 
 
 def parse_goal(text: str) -> dict[str, str]:

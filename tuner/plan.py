@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from engines.launch.container import Container, Mount
 from engines.launch.kubernetes_manifests import ClusterPlace
-from tuner.goals import DEFAULT_METRIC, GoalPlan, ObjectivePlan, PlanPart, PricePlan
+from tuner.goals import DEFAULT_METRIC, GoalPlan, ObjectivePlan, PlanPart, PricePlan, QualityPlan
 from tuner.load.spec import Level, Limits, StopRule, Workload
 from tuner.search.levels import HighestLevel, LevelChooser, ListedLevels
 from tuner.search.objective import Objective
@@ -311,6 +311,7 @@ class Plan(PlanPart):
     objective: ObjectivePlan = Field(default_factory=ObjectivePlan)
     objectives: tuple[GoalPlan, ...] = Field((), description="several objectives at once, as [[objectives]] tables")
     price: PricePlan = Field(default_factory=PricePlan)
+    quality: QualityPlan = Field(default_factory=QualityPlan)
     search: SearchPlan = Field(default_factory=SearchPlan)
     fleet: FleetPlan = Field(default_factory=FleetPlan)
     knobs: dict[str, KnobRange | tuple[KnobValue, ...] | KnobValue] = Field(

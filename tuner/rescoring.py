@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sessions.metrics import summarise
 from sessions.reader import SessionReader
@@ -62,6 +62,7 @@ def rescore(reader: SessionReader, objectives: Sequence[Objective], gpu_hour_pri
     scores: list[Rescored] = []
     results: dict[int, Metrics] = {}
     past: list[Past] = []
+    verdicts = reader.meta().get("quality") or {}
     for trial in reader.trials():
         if trial.state not in FINISHED_STATES:
             continue
@@ -74,7 +75,7 @@ def rescore(reader: SessionReader, objectives: Sequence[Objective], gpu_hour_pri
             feasible = score.feasible if score.value is not None else None
             scores.append(Rescored(trial.number, score.value, feasible, score.result))
         if trial.kind not in _NOT_SEARCHED:
-            past.append(past_trial(trial, measured, objectives))
+            past.append(past_trial(trial, measured, objectives, verdicts))
     return Rescoring(tuple(scores), results, tuple(past))
 
 
@@ -114,19 +115,35 @@ def remeasure(reader: SessionReader, level: LevelRecord, objective: Objective, g
 
 def past_trials(reader: SessionReader, objectives: Sequence[Objective]) -> list[Past]:
     """The searched trials of a session that are over, as they were scored."""
+    verdicts = reader.meta().get("quality") or {}
     by_trial: dict[int, list[Metrics | None]] = {}
     for level in reader.levels():
         by_trial.setdefault(level.trial, []).append(level.result if level.state == "valid" else None)
     return [
-        past_trial(trial, by_trial.get(trial.number, []), objectives)
+        past_trial(trial, by_trial.get(trial.number, []), objectives, verdicts)
         for trial in reader.trials()
         if trial.state in FINISHED_STATES and trial.kind not in _NOT_SEARCHED
     ]
 
 
-def past_trial(trial: Trial, levels: Sequence[Metrics | None], objectives: Sequence[Objective]) -> Past:
-    """One finished trial as the search wants it."""
-    return Past(trial.number, trial.kind, trial.params, _result(trial, levels, objectives))
+def past_trial(
+    trial: Trial,
+    levels: Sequence[Metrics | None],
+    objectives: Sequence[Objective],
+    verdicts: Mapping[str, Any],
+) -> Past:
+    """One finished trial as the search wants it.
+
+    Args:
+        trial: The trial.
+        levels: Metrics of its levels; None for an invalid one.
+        objectives: What counts as better.
+        verdicts: Of the quality gate, by the trial's number as text.
+    """
+    told = verdicts.get(str(trial.number))
+    return Past(
+        trial.number, trial.kind, trial.params, _result(trial, levels, objectives, told and bool(told["passed"]))
+    )
 
 
 def result_of(objectives: Sequence[Objective], levels: Sequence[Metrics | None], passed: bool | None = None) -> Result:
@@ -134,9 +151,11 @@ def result_of(objectives: Sequence[Objective], levels: Sequence[Metrics | None],
     return Result.of_levels(objectives if len(objectives) > 1 else objectives[0], levels, passed)
 
 
-def _result(trial: Trial, levels: Sequence[Metrics | None], objectives: Sequence[Objective]) -> Result | None:
+def _result(
+    trial: Trial, levels: Sequence[Metrics | None], objectives: Sequence[Objective], passed: bool | None
+) -> Result | None:
     if trial.state in _MEASURED:
-        result = result_of(objectives, levels)
+        result = result_of(objectives, levels, passed)
         return result if result.value is not None else None
     failure = trial.failure
     if trial.state != "infeasible" or failure is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from engines.base import Failure
 from engines.errors import BadConfiguration, CannotStart, EngineError, MissingProgram, NoRuntime, StartFailed
-from sessions.records import FailureRecord
+from sessions.records import REFERENCE, FailureRecord
 from tuner.load.errors import BadWorkload, LoadError
 from tuner.measuring import Broken, Measurement, measure_levels
 from tuner.search.levels import ListedLevels
@@ -131,6 +131,8 @@ async def _judge(bench: Bench, number: int, order: Order, server: RunningServer)
         return _failed(number, order, refusal)
     chooser, incumbent = order.chooser, order.incumbent
     measurement = await measure_levels(bench, number, order.params, server, info, chooser, incumbent)
+    if order.kind == REFERENCE:
+        return TrialResult(number, "complete")
     return _worth(bench, number, measurement)
 
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sessions.reader import SessionReader
-from sessions.records import PROOF
+from sessions.records import PROOF, REFERENCE
 from tuner.budget import Budget
 from tuner.errors import BadPlan
 from tuner.explaining import deciding_level, explain
@@ -14,9 +14,10 @@ from tuner.fleet.neighbours import check_neighbours
 from tuner.fleet.side_by_side import side_by_side
 from tuner.fleet.storage import is_outage, patiently, signs_of_life
 from tuner.proof_rounds import prove
-from tuner.rescoring import SCORED_FOR, past_trials, purpose_of, rescore_session, result_of
+from tuner.quality.gate import QualityGate
+from tuner.rescoring import QUALITY, SCORED_FOR, past_trials, purpose_of, rescore_session, result_of
 from tuner.search.exchange import BASELINE, Result
-from tuner.search.levels import DecidingLevels
+from tuner.search.levels import DecidingLevels, ListedLevels
 from tuner.searching import knob_facts, open_search
 from tuner.steering import with_objective, with_range
 from tuner.trial import Order
@@ -71,6 +72,7 @@ class TuneJob:
         self._under_way: dict[int, Proposal] = {}
         self.best: tuple[int, float] | None = None
         self._wants_proof = False
+        self._gate = QualityGate(bench)
         with SessionReader(bench.recorder.path) as reader:
             meta, trials = reader.meta(), reader.trials()
         if meta.get(SCORED_FOR, purpose_of(bench.plan)) != purpose_of(bench.plan):
@@ -194,6 +196,8 @@ class TuneJob:
     async def _run(self, proposal: Proposal) -> None:
         """Run a proposal; a start that failed for no reason of its configuration is tried again."""
         search = self._search
+        if self._gate.needs_reference(proposal.params):
+            await self._record_reference()
         result = await self._try(search, proposal)
         if result.state == "interrupted":
             return  # stays open in the study: a resumed search runs it again
@@ -202,6 +206,15 @@ class TuneJob:
         await self._patiently(lambda: self._tell(search, proposal, result))
         self._find_best(announce=proposal.kind != BASELINE)
         self._explain()
+
+    async def _record_reference(self) -> None:
+        """Start the unaltered model for its answers alone: no baseline has recorded them."""
+        bench, params = self._bench, self._gate.reference_params()
+        bench.recorder.set_worker("running", "the unaltered model's answers, for the quality gate")
+        begun_s = time.monotonic()
+        order = Order(REFERENCE, params, ListedLevels(()), gate=self._gate.recorder())
+        await self._fleet.run(order, bench.gpus_of(params), lambda _: None)
+        self._budget.spend(params, time.monotonic() - begun_s)
 
     async def _try(self, search: StudySearch, proposal: Proposal) -> TrialResult:
         bench, attempt = self._bench, 0
@@ -236,7 +249,8 @@ class TuneJob:
     def _order(self, proposal: Proposal, *, last_try: bool) -> Order:
         incumbent = None if self.best is None or proposal.kind == BASELINE else self.best[1]
         chooser = self._bench.plan.load.chooser(proposal.expected_level)
-        return Order(proposal.kind, proposal.params, chooser, incumbent, last_try)
+        gate = self._gate.gate_for(proposal.kind, proposal.params)
+        return Order(proposal.kind, proposal.params, chooser, incumbent, last_try, gate)
 
     def _tell(self, search: StudySearch, proposal: Proposal, result: TrialResult) -> None:
         """Tell the search; one that was made anew meanwhile, for another objective, takes the trial as the session has it."""
@@ -244,11 +258,13 @@ class TuneJob:
             self._adopt(result.number)
             return
         if result.score is not None:
-            search.tell(proposal, result_of(self._bench.objectives, result.levels))
+            passed = self._gate.passed(result.number)
+            search.tell(proposal, result_of(self._bench.objectives, result.levels, passed))
             return
         failure = result.failure
         reason, accused = (failure.text, failure.accuses) if failure else (result.state, ())
-        search.tell(proposal, Result.failed(reason, accused, infeasible=result.state == "infeasible"))
+        passed = False if failure is not None and failure.kind == QUALITY else None
+        search.tell(proposal, Result(None, 1.0, passed, reason, accused, result.state == "infeasible"))
 
     def _adopt(self, number: int) -> None:
         rescore_session(self._bench.recorder, self._bench.plan)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from engines.gpu.hardware import GpuSpec, UnknownGpuError, find_gpu
 from engines.simulated.faults import FAULT_NAMES, FaultError, Faults, parse_faults
+from engines.simulated.greedy import LOSS, parse_losses
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,7 @@ class SimulationOptions:
         seed: seed of noise and output lengths.
         dcgm_port: port of the dcgm-exporter endpoint, None for none, 0 for a free one.
         faults: what shall go wrong.
+        answer_loss: share of greedy words that a precision changes, where it is not the usual one.
     """
 
     dialect: str
@@ -34,6 +40,7 @@ class SimulationOptions:
     seed: int
     dcgm_port: int | None
     faults: Faults
+    answer_loss: Mapping[str, float] = field(default_factory=dict)
 
 
 def _gpu(text: str) -> GpuSpec:
@@ -85,6 +92,7 @@ def split_options(arguments: list[str], dialects: tuple[str, ...]) -> tuple[Simu
     parser.add_argument("--sim-seed", type=int, default=0)
     parser.add_argument("--sim-dcgm-port", type=int)
     parser.add_argument("--sim-fault", action="append", default=[], metavar="|".join(FAULT_NAMES))
+    parser.add_argument("--sim-answer-loss", action="append", default=[], metavar=f"{'|'.join(LOSS)}=SHARE")
     known, rest = parser.parse_known_args(arguments)
     misspelt = [argument for argument in rest if argument.startswith("--sim-")]
     if misspelt:
@@ -93,6 +101,10 @@ def split_options(arguments: list[str], dialects: tuple[str, ...]) -> tuple[Simu
         faults = parse_faults(known.sim_fault)
     except FaultError as error:
         parser.error(f"--sim-fault: {error}")
+    try:
+        losses = parse_losses(known.sim_answer_loss)
+    except ValueError as error:
+        parser.error(f"--sim-answer-loss: {error}")
     options = SimulationOptions(
         dialect=known.sim_dialect,
         version=known.sim_version,
@@ -103,5 +115,6 @@ def split_options(arguments: list[str], dialects: tuple[str, ...]) -> tuple[Simu
         seed=known.sim_seed,
         dcgm_port=known.sim_dcgm_port,
         faults=faults,
+        answer_loss=losses,
     )
     return options, rest

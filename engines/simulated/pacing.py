@@ -11,8 +11,10 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from engines.simulated.greedy import GreedyModel
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from engines.simulated.model import GenerationRequest, Iteration, RequestState, Simulation
 
@@ -52,14 +54,18 @@ class Lag:
 class PacedEngine:
     """Owns a simulation and delivers its tokens when they are due."""
 
-    def __init__(self, simulation: Simulation, speed: float = 1.0) -> None:
+    def __init__(
+        self, simulation: Simulation, speed: float = 1.0, answer_loss: Mapping[str, float] | None = None
+    ) -> None:
         """Get ready; ``run`` does the work.
 
         Args:
             simulation: what to run.
             speed: virtual seconds for each real second.
+            answer_loss: share of greedy words that a precision changes, where it is not the usual one.
         """
         self.simulation = simulation
+        self.greedy = GreedyModel.of(simulation, answer_loss or {})
         self._speed = speed
         self._sinks: dict[int, TokenSink] = {}
         self._listeners: list[Callable[[Iteration], None]] = []

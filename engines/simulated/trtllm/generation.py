@@ -81,7 +81,10 @@ class Generation:
             ]
             return await self._stream(request, body.model, created, jobs, events, usage)
         states = await self._answering.collect(jobs)
-        return _json(completion_object(body, created, states), self._timing(request, states[0]))
+        answer = completion_object(body, created, states)
+        if _is_greedy(body) and body.detokenize:
+            self._engine.greedy.rewrite(answer, _texts(body.prompt), logprobs=False)
+        return _json(answer, self._timing(request, states[0]))
 
     async def chat_completions(self, request: web.Request) -> web.StreamResponse:
         """Answer ``POST /v1/chat/completions``."""
@@ -96,7 +99,11 @@ class Generation:
             events = [ChatEvents(body.model, created, 0, usage)]
             return await self._stream(request, body.model, created, jobs, events, usage)
         states = await self._answering.collect(jobs)
-        return _json(chat_object(body, created, states[0]), self._timing(request, states[0]))
+        answer = chat_object(body, created, states[0])
+        if _is_greedy(body):
+            text = render_chat(body.messages, body.add_generation_prompt)
+            self._engine.greedy.rewrite(answer, [text], logprobs=bool(body.logprobs))
+        return _json(answer, self._timing(request, states[0]))
 
     async def probe(self) -> None:
         """Generate one token, as ``/health_generate`` does."""
@@ -119,7 +126,7 @@ class Generation:
                 GenerationRequest(
                     prompt_tokens=len(ids),
                     max_tokens=room if max_tokens is None else max_tokens,
-                    ignore_eos=body.ignore_eos,
+                    ignore_eos=body.ignore_eos or _is_greedy(body),
                     min_tokens=body.min_tokens,
                     block_hashes=hash_blocks(ids, self._config.tokens_per_block, salt) if reuse else (),
                 )
@@ -150,6 +157,15 @@ class Generation:
         """Return the timing fields a request asked for, none if it did not or the version has none."""
         wanted = self._offers_timing and request.headers.get(PERF_METRICS_HEADER) == "1"
         return timing_fields(state) if wanted else {}
+
+
+def _is_greedy(body: SamplingRequest) -> bool:
+    return body.temperature == 0
+
+
+def _texts(prompt: list[int] | list[list[int]] | str | list[str]) -> list[str]:
+    """The prompts that are texts; token ids keep the usual filler as their answer."""
+    return [prompt] if isinstance(prompt, str) else [text for text in prompt if isinstance(text, str)]
 
 
 def _completion_prompts(body: CompletionRequest) -> list[Prompt]:

@@ -89,7 +89,7 @@ class _Server:
         await start_dcgm(stack, self._options, telemetry, log)
         simulation = await self._load(stop, config, checkpoint, telemetry)
 
-        engine = PacedEngine(simulation, self._options.speed)
+        engine = PacedEngine(simulation, self._options.speed, self._options.answer_loss)
         name = served_name(self._command.model, self._command.served_model_name)
         served = ServedModel(name, self._version, arguments, self._options.faults)
         server = TrtllmServer(served, engine, telemetry)

@@ -57,6 +57,7 @@ class Generation:
         """
         self._answering = Answering(engine, cut_after_tokens)
         self._simulation = engine.simulation
+        self._greedy = engine.greedy
         self._names = served_names
         self._fingerprint = fingerprint
         self._annotate: Annotate = annotate or (lambda _: {})
@@ -72,6 +73,8 @@ class Generation:
         if not body.stream:
             states = await self._answering.collect(jobs)
             answer = events.completion_object(answer_id, model, created, self._fingerprint, states)
+            if body.temperature == 0:
+                self._greedy.rewrite(answer, _texts(body.prompt), logprobs=body.logprobs is not None)
             return json_response({**answer, **self._annotate(states)})
         made = [
             events.CompletionEvents(answer_id, model, created, index, body.wants_continuous_usage)
@@ -96,6 +99,8 @@ class Generation:
         if not body.stream:
             states = await self._answering.collect(jobs)
             answer = events.chat_object(answer_id, model, created, self._fingerprint, states)
+            if body.temperature == 0:
+                self._greedy.rewrite(answer, [text], logprobs=bool(body.logprobs))
             return json_response({**answer, **self._annotate(states)})
         made = [
             events.ChatEvents(answer_id, model, created, index, body.wants_continuous_usage)
@@ -129,11 +134,18 @@ class Generation:
         job = GenerationRequest(
             prompt_tokens=len(ids),
             max_tokens=wanted,
-            ignore_eos=body.ignore_eos,
+            ignore_eos=body.ignore_eos or body.temperature == 0,
             min_tokens=body.min_tokens,
             block_hashes=hashes,
         )
         return [job] * body.n
+
+
+def _texts(prompt: list[int] | list[list[int]] | str | list[str] | None) -> list[str]:
+    """The prompts that are texts; token ids keep the usual filler as their answer."""
+    if isinstance(prompt, str):
+        return [prompt]
+    return [text for text in prompt or () if isinstance(text, str)]
 
 
 def _completion_prompts(body: CompletionRequest) -> list[Sequence[int]]:

@@ -78,6 +78,7 @@ class CompletionRequest(SamplingRequest):
 
     prompt: list[int] | list[list[int]] | str | list[str] | None = None
     max_tokens: int | None = Field(default=_DEFAULT_COMPLETION_TOKENS, ge=1)
+    logprobs: int | None = None
 
 
 class ChatCompletionRequest(SamplingRequest):
@@ -86,6 +87,8 @@ class ChatCompletionRequest(SamplingRequest):
     messages: list[dict[str, Any]]
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
+    logprobs: bool | None = False
+    top_logprobs: int | None = 0
     add_generation_prompt: bool = True
     add_special_tokens: bool = False
 

@@ -79,7 +79,7 @@ class _Server:
         telemetry = GpuTelemetry(options.gpu, settled.config.world_size, time.monotonic())
         await start_dcgm(stack, options, telemetry, log)
         simulation = await load(command, settled, options, stop, telemetry)
-        engine = PacedEngine(simulation, options.speed)
+        engine = PacedEngine(simulation, options.speed, options.answer_loss)
         server = VllmServer(command, self._version, engine, telemetry, options.faults)
         pace(stack, engine)
         host, port = bound.getsockname()[:2]

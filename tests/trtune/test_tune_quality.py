@@ -1,0 +1,43 @@
+"""A variant that answers otherwise cannot win, and the session says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sessions.reader import SessionReader
+from tests.trtune.conftest import Program, objects
+
+pytestmark = pytest.mark.xdist_group("tune")
+
+VARIANTS = ("--set", "knobs.max_batch_size=8", "--set", 'knobs.kv_cache_config.dtype=["auto", "fp8"]')
+
+
+@pytest.mark.parametrize(("share", "passes"), [("0.3", False), ("0.01", True)])
+def test_an_altered_model_is_held_against_the_unaltered_one(
+    program: Program, plan: Callable[..., Path], share: str, passes: bool
+) -> None:
+    path = plan(arguments=("--sim-answer-loss", f"fp8={share}"))
+
+    done = program.run("tune", path, "--json", "--session", program.session, "--trials", "2", *VARIANTS)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    with SessionReader(program.session) as reader:
+        meta, (baseline, variant) = reader.meta(), reader.trials()
+        phases = {phase.name for phase in reader.phases(1)}
+    assert variant.params["kv_cache_config.dtype"] == "fp8"
+    assert "quality" in phases
+    verdict = meta["quality"]["1"]
+    assert verdict["passed"] is passes
+    assert 1 - verdict["agreement"] == pytest.approx(float(share), abs=0.08)
+    assert meta["quality_reference"]["own_agreement"] == 1.0
+    if passes:
+        assert variant.state == "complete"
+    else:
+        assert variant.state == "infeasible"
+        assert variant.failure is not None
+        assert variant.failure.kind == "quality"
+        assert variant.failure.accuses == ("kv_cache_config.dtype",)
+        assert objects(done.stdout)[-1]["best"]["number"] == baseline.number  # type: ignore[index]

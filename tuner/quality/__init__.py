@@ -1,0 +1,1 @@
+"""The quality gate: does an altered model still answer like the unaltered one?"""
