@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engines.base import LaunchRequest
+from engines.base import LaunchRequest, Value
 from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher, StopGrace
 from engines.llamacpp import ENGINE
@@ -26,7 +26,7 @@ async def ask_server(
     model: Path, work_dir: Path, http: aiohttp.ClientSession, cache: str, reference: list[Answer] | None
 ) -> tuple[list[Answer], Comparison | None, Way | None]:
     """Answers of a server with a type of KV cache, and how they compare."""
-    params = {"parallel": 1, "threads": 1, "ctx-size": 1024, "cache-type-k": cache}
+    params: dict[str, Value] = {"parallel": 1, "threads": 1, "ctx-size": 1024, "cache-type-k": cache}
     spec = ENGINE.launch(LaunchRequest(str(model), params, "127.0.0.1", free_port(), work_dir))
     server = await ProcessLauncher(StopGrace(10.0, 10.0)).start(spec, lambda _: None)
     try:
