@@ -62,6 +62,7 @@ class Recorder:
         self._holding = holding
         self._writer = Writer(path, connection, holding, lambda: self.clock.now())
         self._packers: dict[int, struct.Struct] = {}
+        self._places: dict[int, list[int | None] | None] = {}
         self._moment_ns: int | None = None
         self._wall_clock_ns = self._wall_clock_offset_ns()
 
@@ -161,19 +162,21 @@ class Recorder:
         Returns:
             The id to give to `add_sample`.
         """
-        columns = COLUMNS[kind]
-        format_ = "<" + "".join(column.width for column in columns)
-        names = orjson.dumps([column.name for column in columns]).decode()
+        names = [column.name for column in COLUMNS[kind]]
+        format_ = "<" + "".join(column.width for column in COLUMNS[kind])
         source = self._writer.insert(
             "INSERT INTO source (kind, name, format, columns, info) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (kind, name) DO UPDATE SET info = excluded.info RETURNING id",
-            (kind, name, format_, names, orjson.dumps(dict(info)).decode()),
+            (kind, name, format_, orjson.dumps(names).decode(), orjson.dumps(dict(info)).decode()),
         )
-        # A session that is gone on with may have been begun before there were columns at the end.
-        row = self._connection.execute("SELECT format FROM source WHERE id = ?", (source,)).fetchone()
-        packer = struct.Struct(format_ if row is None else str(row[0]))
-        self._packers[source] = packer
-        self._writer.roll_ups[source] = RollUp(self._connection, source, packer.format)
+        row = self._connection.execute("SELECT format, columns FROM source WHERE id = ?", (source,)).fetchone()
+        kept = [str(each) for each in orjson.loads(row[1])]
+        self._packers[source] = struct.Struct(row[0])
+        # A session that another version began keeps its columns: what it does not know is left out.
+        self._places[source] = (
+            [names.index(each) if each in names else None for each in kept] if kept != names else None
+        )
+        self._writer.roll_ups[source] = RollUp(self._connection, source, row[0])
         return source
 
     def add_sample(self, source: int, t_ns: int, values: Sequence[float]) -> None:

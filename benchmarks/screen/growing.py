@@ -30,28 +30,28 @@ class GrowingSession:
 
     def __init__(self, path: Path, gpus: int) -> None:
         self.path = path
-        self._recorder = Recorder.create(path, META)
+        self.recorder = Recorder.create(path, META)
         info = {"name": "bench GPU", "memory_bytes": GPU_BYTES}
-        self._gpus = [self._recorder.add_source("gpu", f"gpu{index}", info) for index in range(gpus)]
-        self._engine = self._recorder.add_source("engine", "bench", {})
-        self._load = self._recorder.add_source("load", "load", {})
+        self._gpus = [self.recorder.add_source("gpu", f"gpu{index}", info) for index in range(gpus)]
+        self._engine = self.recorder.add_source("engine", "bench", {})
+        self._load = self.recorder.add_source("load", "load", {})
         self._past_s = 0.0
         for _ in range(12):
-            trial = self._recorder.start_trial("search", {"a": 1})
-            self._recorder.end_trial(trial, "complete", score=1000.0, feasible=True)
-        trial = self._recorder.start_trial("search", {"a": 2})
-        level = self._recorder.start_level(trial, "concurrency", 64)
-        self._recorder.start_phase(trial, "measure", level)
-        self._recorder.set_worker("running", "measuring")
+            trial = self.recorder.start_trial("search", {"a": 1})
+            self.recorder.end_trial(trial, "complete", score=1000.0, feasible=True)
+        trial = self.recorder.start_trial("search", {"a": 2})
+        level = self.recorder.start_level(trial, "concurrency", 64)
+        self.recorder.start_phase(trial, "measure", level)
+        self.recorder.set_worker("running", "measuring")
 
     def fill(self, seconds: float) -> None:
         """Write a past of so many seconds; session time goes on from there."""
         for step in range(round(seconds * HZ)):
             self.sample(step * NS_PER_S // HZ)
             if step % FLUSH_STEPS == 0:
-                self._recorder.flush()
+                self.recorder.flush()
         self._past_s = seconds
-        self._recorder.flush()
+        self.recorder.flush()
 
     def follow(self, seconds: float) -> None:
         """Write samples in real time."""
@@ -59,14 +59,14 @@ class GrowingSession:
         while time.monotonic() < end_s:
             self.sample(round(self._past_s * NS_PER_S))
             self._past_s += 1 / HZ
-            self._recorder.set_worker("running", "measuring")
-            self._recorder.flush()
+            self.recorder.set_worker("running", "measuring")
+            self.recorder.flush()
             time.sleep(1 / HZ)
 
     def close(self) -> None:
         """End the session."""
-        self._recorder.set_worker("done", "over")
-        self._recorder.close()
+        self.recorder.set_worker("done", "over")
+        self.recorder.close()
 
     def sample(self, t_ns: int) -> None:
         """One sample of every source, numbers that move like real ones."""
@@ -93,7 +93,7 @@ class GrowingSession:
         })  # fmt: skip
 
     def _add(self, source: int, kind: str, t_ns: int, values: dict[str, float]) -> None:
-        self._recorder.add_sample(source, t_ns, [values.get(column.name, math.nan) for column in COLUMNS[kind]])
+        self.recorder.add_sample(source, t_ns, [values.get(column.name, math.nan) for column in COLUMNS[kind]])
 
 
 def write_long_session(path: Path, hours: float, gpus: int) -> Path:

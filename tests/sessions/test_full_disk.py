@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from sessions import writing
+from sessions.columns import LOAD_COLUMNS
 from sessions.errors import SessionUnwritable
 from sessions.holding import RESERVE_BYTES
 from sessions.reader import SessionReader
@@ -79,7 +80,7 @@ def test_recording_leaves_out_step_by_step_and_comes_back(disk: Path) -> None:
         level = recorder.start_level(number, "concurrency", 2)
         levels.append(level)
         recorder.add_requests(level, RequestTable.from_rows([row(index=0)]))
-        recorder.add_sample(load, recorder.clock.now(), [1.0] * 19)
+        recorder.add_sample(load, recorder.clock.now(), [1.0] * len(LOAD_COLUMNS))
         recorder.end_level(level, "valid", result={"ttft": {"p50": 1.0}})
     with SessionReader(path) as reader:
         tables = [reader.requests(level) for level in levels]
@@ -114,7 +115,7 @@ def test_on_a_disk_filled_to_the_last_byte_trials_are_recorded_from_the_reserve(
     monkeypatch.setattr(writing, "LOOK_EVERY_S", 1e9)  # it fills faster than we look
     Filler(disk).leave(0)
     for number in range(500):
-        recorder.add_sample(load, recorder.clock.now(), [1.0] * 19)
+        recorder.add_sample(load, recorder.clock.now(), [1.0] * len(LOAD_COLUMNS))
         recorder.log("server", "info", "x" * 3000)
         recorder.beat("running")
         recorder.end_trial(recorder.start_trial("search", {"a": number}), "complete", score=float(number))

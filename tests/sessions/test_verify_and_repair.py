@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sessions.columns import LOAD_COLUMNS
 from sessions.errors import NotASession, SessionExists
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
@@ -28,7 +29,7 @@ def path(tmp_path: Path) -> Path:
     recorder.set_worker("running", "measuring")
     load = recorder.add_source("load", "load", {})
     for second in range(600):
-        recorder.add_sample(load, second * NS, [float(second)] * 19)
+        recorder.add_sample(load, second * NS, [float(second)] * len(LOAD_COLUMNS))
     for number in range(TRIALS):
         recorder.start_trial("search", {"a": number})
         recorder.start_phase(number, "measure")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
 
+from sessions.columns import LOAD_COLUMNS
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
 from sessions.schema import SCHEMA_VERSION
@@ -47,9 +49,30 @@ def test_a_worker_brings_an_older_session_up_to_date_and_loses_nothing(tmp_path:
         before = (reader.trials(), reader.levels(), reader.events(), reader.meta())
 
     recorder = Recorder.resume(path)
-    recorder.add_sample(recorder.add_source("load", "load", {}), recorder.clock.now(), [1.0] * 19)
+    recorder.add_sample(recorder.add_source("load", "load", {}), recorder.clock.now(), [1.0] * len(LOAD_COLUMNS))
     recorder.close()
 
     assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     with SessionReader(path) as reader:
         assert (reader.trials(), reader.levels(), reader.events(), reader.meta()) == before
+
+
+def test_a_session_whose_samples_had_other_columns_keeps_them(tmp_path: Path) -> None:
+    path = tmp_path / "run.trtune"
+    first = Recorder.create(path, {})
+    source = first.add_source("load", "load", {})
+    first.close()
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE source SET format = '<fd', columns = '[\"rate\", \"gone\"]'")
+    connection.commit()
+    connection.close()
+
+    second = Recorder.resume(path)
+    assert second.add_source("load", "load", {}) == source
+    second.add_sample(source, 1, [float(place) for place in range(len(LOAD_COLUMNS))])
+    second.close()
+
+    with SessionReader(path) as reader:
+        (sample,) = reader.samples(source, 0, 10)
+    rate = [column.name for column in LOAD_COLUMNS].index("rate")
+    assert (sample.values[0], math.isnan(sample.values[1])) == (rate, True)
