@@ -2,7 +2,8 @@
 
 Small and frequent things (samples, log lines, request blocks) are buffered and written by `flush`, which the worker
 calls several times a second; whatever changes the course of the work (trials, levels, phases, events) is written at
-once. So a killed worker loses less than a second of samples and requests, and no finished trial. `sessions.writing` says what
+once. So a killed worker loses less than a second of samples and requests, and no finished trial: what waits for longer is
+written by whatever comes next. `sessions.writing` says what
 happens when the disk is full.
 """
 
@@ -428,6 +429,8 @@ def _last_ns(connection: sqlite3.Connection) -> int:
         " coalesce((SELECT max(t_ns) FROM log), 0),"
         " coalesce((SELECT max(t_ns) FROM event), 0),"
         " coalesce((SELECT max(start_ns) FROM trial), 0),"
+        " coalesce((SELECT max(start_ns) FROM level), 0),"
+        " coalesce((SELECT max(start_ns) FROM phase), 0),"
         " coalesce((SELECT max(end_ns) FROM trial), 0),"
         " coalesce((SELECT max(end_ns) FROM phase), 0),"
         " coalesce((SELECT max(end_ns) FROM request_block), 0),"

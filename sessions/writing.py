@@ -34,6 +34,9 @@ LOOK_EVERY_S = 1.0
 FULL_REST_S = 60.0
 """How long after a failed write recording stays as small as it can be, whatever free space says (a quota, a file-size limit)."""
 
+SAMPLES_WAIT_S = 0.5
+"""How long samples wait when nobody flushes: the event loop may have been held up."""
+
 REQUESTS_WAIT_S = 0.75
 """How long finished requests wait for company: larger blocks pack better and are read faster."""
 
@@ -69,6 +72,7 @@ class Writer:
         self._now = now
         self._requests: dict[int, list[RequestTable]] = {}
         self._requests_since_s = 0.0
+        self._samples_since_s = 0.0
         self._step = 0
         self._look_s = 0.0
         self._rest_until_s = 0.0
@@ -79,6 +83,14 @@ class Writer:
     def note(self) -> str:
         """What is left out and why, for a person; empty while everything is recorded."""
         return f"the disk is nearly full: {STEPS[self._step].text}" if self._step else ""
+
+    def add_sample(self, row: tuple[int, int, bytes]) -> None:
+        """Keep a sample for the next transaction, and see to it that this comes soon."""
+        if not self.samples:
+            self._samples_since_s = time.monotonic()
+        self.samples.append(row)
+        if time.monotonic() - self._samples_since_s > SAMPLES_WAIT_S:
+            self.write()
 
     def add_requests(self, level: int, table: RequestTable) -> None:
         """Keep finished requests until there are enough for a block."""

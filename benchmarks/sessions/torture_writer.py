@@ -13,7 +13,7 @@ from sessions.columns import COLUMNS
 from sessions.recorder import Recorder
 
 TICK_S = 0.02
-FLUSH_TICKS = 10
+BEAT_S = 0.2
 TRIAL_TICKS = 15
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     recorder = Recorder.resume(Path(sys.argv[1]))
     recorder.set_worker("running", "recording")
     sources = [(kind, recorder.add_source(kind, kind, {})) for kind in ("gpu", "engine", "load")]
-    tick = 0
+    tick, beaten_s = 0, time.monotonic()
     while True:
         trial = recorder.start_trial("search", {"tick": tick})
         recorder.start_phase(trial, "measure")
@@ -36,8 +36,9 @@ def main() -> None:
             print("request", tick, t_ns, flush=True)
             recorder.log("server", "info", f"tick {tick}")
             tick += 1
-            if tick % FLUSH_TICKS == 0:
+            if time.monotonic() - beaten_s >= BEAT_S:
                 recorder.beat("running")
+                beaten_s = time.monotonic()
             time.sleep(TICK_S)
         recorder.end_level(level, "valid", result={"ttft": {"p50": 1.0}})
         recorder.end_trial(trial, "complete", score=float(tick), feasible=True)
