@@ -2,13 +2,13 @@
 
 Small and frequent things (samples, log lines, request blocks) are buffered and written by `flush`, which the worker
 calls several times a second; whatever changes the course of the work (trials, levels, phases, events) is written at
-once. So a killed worker loses less than a second of samples and requests, and no finished trial: what waits for longer is
-written by whatever comes next. `sessions.writing` says what
+once. So a killed worker loses less than a second of samples and requests, and no finished trial. `sessions.writing` says what
 happens when the disk is full.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sqlite3
@@ -182,11 +182,10 @@ class Recorder:
 
     def add_sample(self, source: int, t_ns: int, values: Sequence[float]) -> None:
         """Buffer the numbers of a source, in the order of its columns."""
-        self._writer.samples.append((source, t_ns, self._pack(source, values)))
-
-    def _pack(self, source: int, values: Sequence[float]) -> bytes:
-        packer = self._packers[source]
-        return packer.pack(*values[: len(packer.format) - 1])
+        places = self._places[source]
+        if places is not None:
+            values = [math.nan if place is None else values[place] for place in places]
+        self._writer.add_sample((source, t_ns, self._packers[source].pack(*values)))
 
     def add_requests(self, level: int, table: RequestTable) -> None:
         """Buffer finished requests of a level."""
