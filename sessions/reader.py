@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from sessions.records import Command, Event, LevelRecord, Phase, Source, Trial
     from sessions.requests import RequestTable
     from sessions.rollup import Span
@@ -142,6 +145,24 @@ class SessionReader:
             raise DamagedData(f"{self.path}: a sample of source {source} has the wrong size") from error
         newest_first.reverse()
         return newest_first
+
+    def packed_samples(self, source: int, start_ns: int, end_ns: int) -> tuple[str, NDArray[np.int64], bytes]:
+        """Samples with `start_ns <= t < end_ns` for whoever reads many: their format, times, and values one after the other."""
+        import numpy as np
+
+        packed = self._format(source)
+        times_ns: list[int] = []
+        data: list[bytes] = []
+        found = self._rows(
+            "SELECT t_ns, data FROM sample WHERE source = ? AND t_ns >= ? AND t_ns < ? ORDER BY t_ns",
+            (source, start_ns, end_ns),
+        )
+        for t_ns, values in found:
+            if not isinstance(values, bytes) or len(values) != packed.size:
+                raise DamagedData(f"{self.path}: a sample of source {source} has the wrong size")
+            times_ns.append(rows.integer(t_ns))
+            data.append(values)
+        return packed.format, np.array(times_ns, np.int64), b"".join(data)
 
     def spans(self, source: int, start_ns: int, end_ns: int, *, width_s: int = WIDTHS_S[0]) -> list[Span]:
         """Samples in short: each span that touches `start_ns <= t < end_ns` and has samples, oldest first.
