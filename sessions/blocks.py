@@ -8,6 +8,8 @@ after the other, each compressed with zlib. Filters make slowly changing integer
 * `shuffle`: byte planes instead of values (all low bytes first). Planes are noise or runs: zlib looks for runs only, which is
   quicker than looking for patterns and packs better.
 
+A column of one value throughout is not in the payload: its entry names the value (`constant`).
+
 Reading a block from a stranger costs bounded memory: every length is checked before it is used.
 """
 
@@ -107,12 +109,15 @@ def _pack(name: str, values: NDArray[Any]) -> tuple[dict[str, Any], bytes]:
     code = values.dtype.str.lstrip("<>|=")
     if code not in _DTYPES:
         raise ValueError(f"column {name!r} has dtype {values.dtype}, which is not stored")
+    if values.size and values.dtype.kind in "iu" and (values == values[0]).all():
+        return {"name": name, "dtype": code, "n": int(values.size), "constant": int(values[0]), "bytes": 0}, b""
     stored, delta = values, False
     if values.dtype.kind in "iu" and values.size > 1:
         wide = values.astype(np.int64)
         steps = np.diff(wide, prepend=np.int64(0))
         # Times and counters change little from one to the next; gaps between tokens lie around a mean.
-        delta = bool(np.median(np.abs(steps[1:])) <= np.median(np.abs(wide - np.int64(np.median(wide)))))
+        apart = wide.astype(np.float64)
+        delta = bool(np.median(np.abs(steps[1:].astype(np.float64))) <= np.median(np.abs(apart - np.median(apart))))
         stored = _narrow(steps if delta else wide)
     raw = np.ascontiguousarray(stored).view(np.uint8).reshape(stored.size, stored.dtype.itemsize).T.tobytes()
     packer = zlib.compressobj(_COMPRESSION_LEVEL, strategy=zlib.Z_RLE)
@@ -132,17 +137,21 @@ def _unpack(entry: Mapping[str, Any], data: bytes) -> NDArray[Any]:
     count = int(entry["n"])
     if not 0 <= count <= MAX_VALUES:
         raise DamagedData(f"a data block claims {count} values")
+    if "constant" in entry:
+        return np.full(count, entry["constant"], _DTYPES[entry["dtype"]])
     stored = np.dtype(_DTYPES[entry["stored"]])
     expected = count * stored.itemsize
     inflater = zlib.decompressobj()
     raw = inflater.decompress(data, expected + 1)
     if len(raw) != expected:
         raise DamagedData(f"a column holds {len(raw)} bytes where {expected} were announced")
-    planes = np.frombuffer(raw, np.uint8).reshape(stored.itemsize, count)
-    values: NDArray[Any] = np.ascontiguousarray(planes.T).view(stored).reshape(count)
+    values: NDArray[Any] = np.frombuffer(raw, np.uint8)
+    if stored.itemsize > 1:
+        values = np.ascontiguousarray(values.reshape(stored.itemsize, count).T)
+    values = values.view(stored).reshape(count)
     if entry["delta"]:
-        values = np.cumsum(values.astype(np.int64))
-    return values.astype(_DTYPES[entry["dtype"]])
+        values = np.cumsum(values, dtype=np.int64)
+    return values.astype(_DTYPES[entry["dtype"]], copy=False)
 
 
 def _narrow(values: NDArray[np.int64]) -> NDArray[Any]:

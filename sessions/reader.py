@@ -271,16 +271,8 @@ class SessionReader:
         """
         from sessions.requests import RequestTable  # numpy stays out of the screen's start
 
-        tables = []
-        size_bytes = 0
-        for (data,) in self._rows("SELECT data FROM request_block WHERE level = ? ORDER BY id", (level,)):
-            tables.append(RequestTable.from_blob(data, arrivals=arrivals))
-            size_bytes += tables[-1].nbytes
-            if size_bytes > MAX_LEVEL_BYTES:
-                raise DamagedData(
-                    f"{self.path}: the requests of level {level} take more than {MAX_LEVEL_BYTES >> 30} GiB"
-                )
-        return RequestTable.concat(tables)
+        blobs = self._rows("SELECT data FROM request_block WHERE level = ? ORDER BY id", (level,))
+        return RequestTable.from_blobs((data for (data,) in blobs), arrivals=arrivals, max_bytes=MAX_LEVEL_BYTES)
 
     def _format(self, source: int) -> struct.Struct:
         if source not in self._formats:
