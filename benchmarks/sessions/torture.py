@@ -26,6 +26,7 @@ from sessions.verify import verify
 
 MAX_LOSS_S = 1.0
 ORPHAN_WAIT_S = 20.0
+PROGRESS_LIMIT_S = 60.0
 PLAN = """
 name = "torture"
 [engine]
@@ -150,10 +151,7 @@ def torture_tuning(kills: int, seed: int) -> Told:
         begin_session(make_plan(read_tables(plan_path), "torture"), path)
         for _ in range(kills):
             worker = start_worker(path)
-            end_s = time.monotonic() + chance.uniform(0.0, 8.0)
-            while time.monotonic() < end_s:
-                _note_finished(path, told)
-                time.sleep(0.05)
+            _wait_to_kill(path, told, chance)
             family = psutil.Process(worker.pid).children(recursive=True)
             worker.send_signal(signal.SIGKILL)
             worker.wait()
@@ -164,6 +162,18 @@ def torture_tuning(kills: int, seed: int) -> Told:
                 process.kill()
             _check_tuning(path, told)
     return told
+
+
+def _wait_to_kill(path: Path, told: Told, chance: random.Random) -> None:
+    """Every other time at any moment, else soon after a trial has finished: a killed start teaches little again and again."""
+    before = len(told.trials)
+    progress = chance.random() < 0.5
+    end_s = time.monotonic() + (PROGRESS_LIMIT_S if progress else chance.uniform(0.0, 8.0))
+    while time.monotonic() < end_s:
+        _note_finished(path, told)
+        if progress and len(told.trials) > before:
+            progress, end_s = False, time.monotonic() + chance.uniform(0.0, 2.0)
+        time.sleep(0.02)
 
 
 def _note_finished(path: Path, told: Told) -> None:

@@ -59,7 +59,7 @@ def test_a_changed_block_is_read_or_refused(place: int, change: bytes) -> None:
 
 
 def test_a_column_that_claims_too_much_is_refused() -> None:
-    block = encode_block({"a": np.zeros(10, np.int32)})
+    block = encode_block({"a": np.arange(10, dtype=np.int32)})
     greedy = block.replace(b'"n":10', b'"n":99999999')
     greedy = greedy[:4] + (int.from_bytes(block[4:8], "little") + 6).to_bytes(4, "little") + greedy[8:]
 
@@ -68,8 +68,24 @@ def test_a_column_that_claims_too_much_is_refused() -> None:
 
 
 def test_a_compressed_bomb_does_not_inflate() -> None:
-    block = encode_block({"a": np.zeros(1_000_000, np.int32)})
+    block = encode_block({"a": np.arange(1_000_000, dtype=np.int32)})
     small = block.replace(b'"n":1000000', b'"n":1      ')
 
     with pytest.raises(DamagedData):
         decode_block(small)
+
+
+def test_a_column_of_one_value_takes_no_room() -> None:
+    block = encode_block({"a": np.full(1_000_000, 7, np.int16), "b": np.arange(3)})
+
+    columns, _ = decode_block(block)
+
+    assert len(block) < 300
+    assert (columns["a"].size, columns["a"].dtype, set(columns["a"].tolist())) == (1_000_000, np.int16, {7})
+
+
+def test_a_block_that_claims_more_than_fits_in_memory_is_refused_before_it_is_decoded() -> None:
+    block = encode_block({f"c{place}": np.full(1 << 23, place, np.int64) for place in range(20)})
+
+    with pytest.raises(DamagedData, match="fit in memory"):
+        decode_block(block)

@@ -11,17 +11,24 @@ from trtune.exports.formats import FORMS
 if TYPE_CHECKING:
     import argparse
 
+TABLE_FORMATS = ("csv", "parquet", "json")
+TABLE_NAMES = ("trials", "levels", "phases", "requests", "tokens", "gpu", "engine", "load", "events", "log")
+
 _WIDTH = max(len(name) for name in FORMS) + 2
 
 EPILOG = (
     "formats:\n"
     + "".join(f"  {name.ljust(_WIDTH)} {form.help}\n" for name, form in FORMS.items())
     + """
+tables, with --table NAME (default: trials) or --table all:
+  csv, parquet, json (one object a line): trials, levels, phases, requests, tokens, gpu, engine, load, events, log
+
 examples:
   trtune export SESSION --format config > best.yaml
   trtune export SESSION --format docker --image nvcr.io/nvidia/tensorrt-llm/release:1.2.0 > serve.sh
   trtune export SESSION --format kubernetes --image IMAGE | kubectl apply -f -
   trtune export SESSION --trial 4 --format json
+  trtune export SESSION --format parquet --table all --output FOLDER
 """
 )
 
@@ -30,7 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("session", help="session file, or its name in the sessions folder")
     parser.add_argument(
-        "--format", choices=FORMS, default="config", metavar="FORMAT", help="what to print, see below (default: config)"
+        "--format",
+        choices=(*FORMS, *(name for name in TABLE_FORMATS if name not in FORMS)),
+        default="config",
+        metavar="FORMAT",
+        help="what to print, see below (default: config)",
+    )
+    parser.add_argument(
+        "--table", choices=(*TABLE_NAMES, "all"), metavar="NAME", help="which table, for csv, parquet and json"
     )
     parser.add_argument("--trial", type=int, help="which trial (default: the best that meets every SLO)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write to a file that does not exist yet")
@@ -50,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     from trtune.errors import UsageError
     from trtune.exports.winner import Wishes
 
+    if args.table or args.format in ("csv", "parquet"):
+        return _tables(args)
     if not 0 < args.port < 65536:
         raise UsageError(f"--port {args.port}: must be from 1 to 65535")
     if args.gpus < 0:
@@ -70,6 +86,18 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(text)
     else:
         write_new(args.output, text)
+    return 0
+
+
+def _tables(args: argparse.Namespace) -> int:
+    from trtune.cli._common import require_session
+    from trtune.errors import UsageError
+    from trtune.exports.tables import export_tables
+
+    if args.format not in TABLE_FORMATS:
+        raise UsageError(f"--table {args.table}: needs --format {', '.join(TABLE_FORMATS)}, not {args.format}")
+    path = require_session(args.session)
+    export_tables(path, args.table or "trials", args.format, trial=args.trial, output=args.output)
     return 0
 
 
