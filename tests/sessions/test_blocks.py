@@ -81,7 +81,8 @@ def test_a_column_of_one_value_takes_no_room() -> None:
     columns, _ = decode_block(block)
 
     assert len(block) < 300
-    assert (columns["a"].size, columns["a"].dtype, set(columns["a"].tolist())) == (1_000_000, np.int16, {7})
+    assert columns["a"].dtype == np.int16
+    assert (columns["a"].size, set(columns["a"].tolist())) == (1_000_000, {7})
 
 
 def test_a_block_that_claims_more_than_fits_in_memory_is_refused_before_it_is_decoded() -> None:
