@@ -11,15 +11,19 @@ save seconds of samples in an event in which the measurement is over anyway.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sessions import schema
 from sessions.errors import NewerSession, NotASession
+from sessions.text import clean_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 BUSY_TIMEOUT_S = 10.0
 
@@ -71,14 +75,15 @@ def open_read_only(path: Path) -> sqlite3.Connection:
         raise NotASession(f"{path}: no such session file")
     try:
         return _checked(f"{path.resolve().as_uri()}?mode=ro", path)
-    except NotASession:
-        # On a read-only disk SQLite cannot make the index of a WAL.
-        if os.access(path.parent, os.W_OK):
+    except NotASession as error:
+        if not _wants_to_write(error.__cause__):
             raise
-    wal = path.with_name(f"{path.name}-wal")
-    if not wal.is_file() or not wal.stat().st_size:
+    # On a read-only disk SQLite cannot make the index of a WAL, and what a killed process left half-written can only be put
+    # right by writing: that is done to a copy. A file with nothing beside it is read as it is.
+    beside = [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
+    if not any(each.is_file() and each.stat().st_size for each in beside):
         return _checked(f"{path.resolve().as_uri()}?mode=ro&immutable=1", path)
-    return _open_copy(path, wal)
+    return _open_copy(path, beside)
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
@@ -124,7 +129,7 @@ def _checked(uri: str, path: Path, *, read_only: bool = True) -> sqlite3.Connect
         _check(connection, path)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         connection.close()
-        raise NotASession(f"{path} is not a trtune session ({error})") from error
+        raise NotASession(f"{path} is not a trtune session ({_line(error)})") from error
     except BaseException:
         connection.close()
         raise
@@ -163,15 +168,27 @@ def _check_shape(connection: sqlite3.Connection, path: Path, version: int) -> No
             raise NotASession(f"{path} is not made as a session is: its table {table!r} lacks columns; refused")
 
 
-def _open_copy(path: Path, wal: Path) -> sqlite3.Connection:
-    """Read a session on a read-only disk whose newest part is still in its WAL: from a copy that vanishes with the reader."""
+def _line(error: Exception) -> str:
+    """The first line of what SQLite says, which may quote the file."""
+    return clean_line(str(error).partition("\n")[0])[:200]
+
+
+def _wants_to_write(error: BaseException | None) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+
+
+def _open_copy(path: Path, beside: Sequence[Path]) -> sqlite3.Connection:
+    """Read a copy, in which SQLite may put things right, that vanishes with the reader."""
     with tempfile.TemporaryDirectory(prefix="trtune-") as folder:
         copy = Path(folder) / "session.trtune"
         try:
             shutil.copyfile(path, copy)
-            shutil.copyfile(wal, copy.with_name(f"{copy.name}-wal"))
+            for each in beside:
+                if each.is_file():
+                    shutil.copyfile(each, copy.with_name(each.name.replace(path.name, copy.name)))
         except OSError as error:
-            raise NotASession(f"{path} cannot be read from its read-only folder: {error}") from error
+            raise NotASession(f"{path} cannot be read without writing beside it, nor be copied: {error}") from error
         with closing(_checked(f"{copy.as_uri()}?mode=rw", path, read_only=False)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return _checked(f"{copy.as_uri()}?mode=ro&immutable=1", path)

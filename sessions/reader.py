@@ -290,7 +290,7 @@ class SessionReader:
         except (sqlite3.Error, UnicodeDecodeError) as error:
             if "interrupted" in str(error):
                 raise DamagedData(f"{self.path}: reading took too long; it is not made as a session is") from error
-            raise DamagedData(f"{self.path}: {error}") from error
+            raise DamagedData(f"{self.path}: {rows.word(error)[:200]}") from error
 
     def _list(self, query: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         found, size_bytes = [], 0
