@@ -118,7 +118,7 @@ def _remarks(job: LevelJob, course: Course, metrics: Summary) -> list[str]:
     if resent:
         found.append(f"{resent} requests were sent again because the server had closed the kept connection")
     if any(counts["clock_steps"] for counts in course.counts):
-        found.append("the wall clock was set during the level; times within 0.1 s of that may be off")
+        found.append("the wall clock was set during the level; times within 0.5 s of that may be off")
     if course.stopped_by == "failures":
         found.append("given up: every request failed")
     return found
