@@ -26,6 +26,7 @@ from tuner.facts import objectives_facts
 from tuner.server import check_plan_engine, only_client_knobs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from engines.base import Engine
@@ -37,8 +38,13 @@ WORKER_START_S = 30.0
 _VERSIONS_OF = ("optuna", "textual", "aiohttp", "numpy", "pandas", "nvidia-ml-py", "tensorrt-llm")
 
 
-def begin_session(plan: Plan, path: Path) -> None:
+def begin_session(plan: Plan, path: Path, more: Mapping[str, Any] | None = None) -> None:
     """Check the plan against its engine and write the session's first facts.
+
+    Args:
+        plan: What is to be done.
+        path: Where to record it.
+        more: Further facts.
 
     Raises:
         BadPlan: If plan and engine do not fit.
@@ -55,7 +61,7 @@ def begin_session(plan: Plan, path: Path) -> None:
     facts = _facts(plan, engine, knobs)
     if profiles:
         facts["profiles"] = [asdict(profile) for profile in profiles]
-    Recorder.create(path, facts).close()
+    Recorder.create(path, {**facts, **(more or {})}).close()
 
 
 def start_worker(path: Path) -> subprocess.Popen[bytes]:

@@ -12,6 +12,7 @@ from sessions.report.outcome import (
     SIMULATED,
     cards,
     change_words,
+    changed_conditions,
     diagnosis_of,
     estimate_words,
     judgement,
@@ -97,6 +98,10 @@ def _report(facts: Facts) -> Iterator[str]:
     if facts.comparison is not None:
         yield from ("", "### Winner against baseline", *_compared(facts.comparison))
     yield from _knowledge(facts)
+    changed = changed_conditions(facts) if facts.meta.get("repeats") else []
+    if changed:
+        yield from ("", "### Not the same as in the session that this one repeats")
+        yield from _table(["", "then", "now"], [[name, show(then), show(now)] for name, then, now in changed])
     yield from ("", "### Trials")
     rows = [
         [str(trial.number), trial.kind, trial.state, "" if trial.score is None else short(trial.score),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sessions.metrics import METRICS
 from sessions.report.facts import listed, mapping, number, word
@@ -14,11 +14,16 @@ from sessions.report.scales import short
 from sessions.slo import BadSlo, Slo
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sessions.comparison import Change, Estimate
     from sessions.records import Params, Trial
     from sessions.report.facts import Facts
 
 SIMULATED = "SIMULATED: every number here is pretended by trtune's simulated server; nothing was measured on a GPU."
+
+MOST_DEPTH = 8
+"""Levels of a plan that are looked into."""
 
 _SIGNS = {"<=": "≤", ">=": "≥"}
 
@@ -263,3 +268,26 @@ def quality_rows(facts: Facts) -> list[tuple[str, str, str, str]]:
         shown = f"{agreement:.1%}" if math.isfinite(agreement) else "–"
         found.append((word(name), passed, shown, word(told.get("text", ""))))
     return found
+
+
+def changed_conditions(facts: Facts) -> list[tuple[str, Any, Any]]:
+    """Of a session that repeats another: name, value then and value now of every condition and field of the plan that changed."""
+    told = mapping(facts.meta.get("repeats"))
+    pairs = (
+        (mapping(told.get("conditions")), facts.conditions),
+        (dict(_leaves(told.get("plan"), "plan")), dict(_leaves(facts.meta.get("plan"), "plan"))),
+    )
+    return [
+        (word(name), then.get(name), now.get(name))
+        for then, now in pairs
+        for name in dict.fromkeys([*then, *now])
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and name.count(".") < MOST_DEPTH:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{name}.{key}")
+    else:
+        yield name, value

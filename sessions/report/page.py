@@ -37,6 +37,7 @@ def report_page(facts: Facts) -> str:
         sections.quality(facts),
         sections.timeline(facts),
         sections.levels(facts),
+        sections.repeated(facts),
         sections.conditions(facts),
         sections.events(facts),
         sections.trials(facts),

@@ -10,12 +10,13 @@ import orjson
 from sessions.metrics import METRICS
 from sessions.report import figures
 from sessions.report.charts import Chart, figure
-from sessions.report.facts import mapping, word
+from sessions.report.facts import mapping, number, word
 from sessions.report.figures import clock, show
 from sessions.report.markup import Element, add, breakable, tag
 from sessions.report.outcome import (
     cards,
     change_words,
+    changed_conditions,
     diagnosis_of,
     estimate_words,
     judgement,
@@ -273,8 +274,7 @@ def conditions(facts: Facts) -> Element:
             text = orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode()
             code = tag("pre", text, tabindex="0", aria_label=heading)
             parts.append(tag("details", tag("summary", heading), code))
-    repeated = _repeated(facts)
-    return _section("Conditions and versions", *parts, *repeated)
+    return _section("Conditions and versions", *parts)
 
 
 def _launch(facts: Facts) -> Any:
@@ -282,22 +282,29 @@ def _launch(facts: Facts) -> Any:
     return dict(best.launch) if best is not None else None
 
 
-def _repeated(facts: Facts) -> list[Element]:
-    """Of a session that repeats another: what could not be the same."""
+def repeated(facts: Facts) -> Element | None:
+    """Of a session that repeats another: how the results compare, and what could not be the same."""
     told = mapping(facts.meta.get("repeats"))
     if not told:
-        return []
-    found = [tag("h3", f"Repeats {word(told.get('session', 'another session'))}")]
-    changed = told.get("differences")
-    rows: list[list[Cell]] = [
-        [word(mapping(each).get("name")), show(mapping(each).get("then")), show(mapping(each).get("now"))]
-        for each in (changed if isinstance(changed, list) else [])
-    ]
-    if rows:
-        found.append(table(["", "then", "now"], rows, "What could not be the same"))
-    else:
-        found.append(tag("p", "Versions, GPUs and host are the same as then."))
-    return found
+        return None
+    name = word(told.get("session", "another session"))
+    then, now = mapping(told.get("best")), facts.summary.best
+    score = number(then.get("score"))
+    lines = []
+    if math.isfinite(score) and now is not None and now.score is not None and score:
+        lines.append(
+            f"Then trial {show(then.get('trial'))} won with {short(score)} {facts.unit}; now trial {now.number} with"
+        )
+        lines.append(f"{short(now.score)} {facts.unit} ({now.score / score - 1:+.1%}).")
+    rows: list[list[Cell]] = [[what, show(before), show(after)] for what, before, after in changed_conditions(facts)]
+    return _section(
+        f"Repeats {name}",
+        tag("p", " ".join(lines)) if lines else None,
+        tag("h3", "What could not be, or was not, the same"),
+        table(["", "then", "now"], rows, "What was not the same")
+        if rows
+        else tag("p", "Nothing that is recorded: versions, GPUs, host and plan are the same."),
+    )
 
 
 def events(facts: Facts) -> Element | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trtune.errors import DONE
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from trtune.follow import Follower
     from tui.app import AppResult
@@ -143,13 +144,13 @@ def _wait_until_over(path: Path) -> None:
             time.sleep(0.1)
 
 
-def begin_session_for(plan: Plan, args: argparse.Namespace) -> Path:
+def begin_session_for(plan: Plan, args: argparse.Namespace, more: Mapping[str, Any] | None = None) -> Path:
     """Begin a session for a plan and start its worker; returns the session's path."""
     from trtune.paths import new_session_path
     from trtune.start import begin_session, start_worker
 
     path = Path(args.session).expanduser() if args.session else new_session_path(plan.name or plan.kind)
-    begin_session(plan, path)
+    begin_session(plan, path, more)
     start_worker(path)
     return path
 

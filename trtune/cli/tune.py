@@ -17,6 +17,7 @@ examples:
   trtune tune plan.toml --set search.trials=12        every field of a plan can be set like this
   trtune tune --demo --headless --trials 8            the simulated demo
   trtune tune --resume SESSION                        go on where a killed worker was
+  trtune tune --from SESSION                          the same plan again, compared with the first time
 """
 
 
@@ -27,6 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("plan", nargs="?", type=Path, help="plan file (TOML); see docs/plan.md")
     parser.add_argument("--demo", action="store_true", help="take the demo's plan: a simulated server")
+    parser.add_argument(
+        "--from", dest="earlier", metavar="SESSION", help="run the plan of a session again, and compare"
+    )
+    parser.add_argument(
+        "--trust", action="store_true", help="with --from: start what the plan says though it comes from elsewhere"
+    )
     parser.add_argument("--resume", metavar="SESSION", help="go on with a session whose worker is gone")
     parser.add_argument(
         "--session", metavar="FILE", help="where to record (default: a new file in the sessions folder)"
@@ -85,19 +92,30 @@ def run(args: argparse.Namespace) -> int:
         if Path(args.session).exists():
             args.resume = args.session
             return _resume(args)
+    if args.earlier:
+        if args.plan or args.demo:
+            raise UsageError("--from takes the plan of the session: give no other plan")
+        return _repeat(args)
     if bool(args.plan) == args.demo:
         raise UsageError("give a plan file, or --demo; 'trtune tune --help' has examples")
     return begin_and_show(plan_from(args), args)
 
 
-def plan_from(args: argparse.Namespace) -> Any:
-    """The plan that file and flags describe together."""
+def plan_from(args: argparse.Namespace, tables: dict[str, Any] | None = None) -> Any:
+    """The plan that file and flags describe together.
+
+    Args:
+        args: The flags.
+        tables: What to begin with instead of the file or the demo.
+    """
     from trtune.cli._common import require_session
     from trtune.cli._goals import goal_fields
     from trtune.planfile import make_plan, put, read_tables, set_fields
     from trtune.plans import demo_tables
 
-    tables = demo_tables() if args.demo else read_tables(args.plan)
+    where = args.earlier or ("demo" if args.demo else str(args.plan))
+    if tables is None:
+        tables = demo_tables() if args.demo else read_tables(args.plan)
     for field, value in (
         ("search.trials", args.trials),
         ("search.time_s", args.time),
@@ -113,7 +131,7 @@ def plan_from(args: argparse.Namespace) -> Any:
     if args.warm_start:
         put(tables, "search.warm_start", [str(require_session(told)) for told in args.warm_start])
     set_fields(tables, args.set)
-    plan = make_plan(tables, "demo" if args.demo else str(args.plan))
+    plan = make_plan(tables, where)
     return plan if args.starting_points is None else _with_starting_points(plan, args)
 
 
@@ -150,6 +168,20 @@ def _put_goals(tables: dict[str, Any], wish: dict[str, Any]) -> None:
         tables["objectives"] = several
     if slos:
         tables["objective"] = {**own, "slos": [*own.get("slos", []), *slos]}
+
+
+def _repeat(args: argparse.Namespace) -> int:
+    from trtune.cli._common import begin_session_for, require_session, show
+    from trtune.repeat import read_earlier, repeat_lines
+
+    path = require_session(args.earlier)
+    earlier = read_earlier(path, trusted=args.trust)
+    session = begin_session_for(plan_from(args, earlier.tables), args, {"repeats": earlier.facts})
+    status = show(session, args, live=True)
+    if not args.json:
+        for line in repeat_lines(path, session):
+            print(line)
+    return status
 
 
 def _resume(args: argparse.Namespace) -> int:
