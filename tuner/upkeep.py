@@ -166,6 +166,8 @@ class Upkeep:
         Raises:
             StartFailed: If it does not come up with them; the former ones are in force again, and it is kept.
         """
+        if "reload" not in self._costs.values():
+            return True  # only what the client does has changed
         reloaded = {name: value for name, value in params.items() if self._costs.get(name) == "reload"}
         self.recorder.start_phase(number, "reload")
         begun_s = time.monotonic()
