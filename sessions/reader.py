@@ -68,6 +68,11 @@ class SessionReader:
         self._connection.set_progress_handler(lambda: time.monotonic() > self._deadline_s, _STEPS_BETWEEN_LOOKS)
         self._has_spans = bool(self._one("SELECT count(*) FROM sqlite_master WHERE name = 'rollup'")[0])
 
+    @property
+    def has_spans(self) -> bool:
+        """Whether `spans` reads what was summed up while recording; else it sums up every sample when asked."""
+        return self._has_spans
+
     def __enter__(self) -> SessionReader:
         return self
 

@@ -169,6 +169,7 @@ class SnapshotBuilder:
         costly = self._history_cost_s > _CHEAP_S
         if costly and started_s - self._history_read_s < self._history_cost_s * _REST:
             return
+        before_s = time.thread_time()
         reader = self._reader
         trials = all_harmless(reader.trials())
         phases = all_harmless(reader.phases())
@@ -184,7 +185,7 @@ class SnapshotBuilder:
         )
         self._history_pending = False
         self._history_read_s = time.monotonic()
-        self._history_cost_s = self._history_read_s - started_s
+        self._history_cost_s = time.thread_time() - before_s
         self._generation += 1
 
     def _trials_at(self, at_ns: int) -> tuple[Trial, ...]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -27,6 +26,10 @@ NS_PER_S = 1_000_000_000
 JOIN_NS = 3 * NS_PER_S
 """Points further apart than this, or than three dot columns, are not joined: nothing was measured between them."""
 
+LATE_NS = 5 * NS_PER_S
+"""A column is over, and may be kept, so long after its end."""
+
+MAX_KEPT_COLUMNS = 4096
 AXIS_CELLS = 6
 _NICE = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 _LIMIT_REACH = 2.5
@@ -56,7 +59,8 @@ class PlotSeries:
     def told(self) -> float:
         """The value of the heading; NaN when there is none."""
         last = len(self.values) if self.told_at_ns is None else bisect_right(self.times_ns, self.told_at_ns)
-        return next((value for value in reversed(self.values[:last]) if value == value), math.nan)
+        newest_first = (self.values[place] for place in range(last - 1, -1, -1))
+        return next((value for value in newest_first if value == value), math.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,24 +117,59 @@ class TimeGrid:
         return edges
 
 
-def envelope(series: PlotSeries, grid: TimeGrid) -> tuple[list[float], list[float]]:
-    """Lowest and highest value in each dot column; NaN where there is none."""
+Envelopes = dict[tuple[str, str], "KeptEnvelope"]
+"""Envelopes of plots by heading and label."""
+
+
+@dataclass(slots=True)
+class KeptEnvelope:
+    """Lowest and highest values of columns that are over, so that a plot that follows looks at new samples only.
+
+    Attributes:
+        column_ns: Width of a column.
+        columns: Values by column, counted from session time 0.
+    """
+
+    column_ns: int = 0
+    columns: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+
+def envelope(series: PlotSeries, grid: TimeGrid, kept: KeptEnvelope | None = None) -> tuple[list[float], list[float]]:
+    """Lowest and highest value in each dot column; NaN where there is none.
+
+    Args:
+        series: The line.
+        grid: The columns.
+        kept: What is known of columns that are over; more is kept there.
+    """
     low, high = [math.nan] * grid.columns, [math.nan] * grid.columns
-    values = series.values
-    edges = grid.edges(series.times_ns)
-    for column, (start, end) in enumerate(pairwise(edges)):
-        if start == end:
-            continue
-        inside = values[start:end]
-        smallest, largest = min(inside), max(inside)
-        total = sum(inside)
-        if total != total:  # NaN among them: builtin min and max cannot be trusted
-            inside = [value for value in inside if value == value]
-            if not inside:
-                continue
-            smallest, largest = min(inside), max(inside)
-        low[column], high[column] = smallest, largest
+    times_ns, values = series.times_ns, series.values
+    if not times_ns:
+        return low, high
+    kept = KeptEnvelope() if kept is None else kept
+    if kept.column_ns != grid.column_ns or len(kept.columns) > MAX_KEPT_COLUMNS:
+        kept.column_ns, kept.columns = grid.column_ns, {}
+    known = kept.columns
+    # The first column may have lost samples to the edge of the window; the last ones may still get some.
+    whole_from = times_ns[0] // grid.column_ns + 1
+    whole_to = (times_ns[-1] - LATE_NS) // grid.column_ns
+    last = min(grid.columns, grid.column(times_ns[-1]) + 1)
+    for place in range(max(0, grid.column(times_ns[0])), last):
+        column = grid.first + place
+        found = known.get(column) if column < whole_to else None
+        if found is None:
+            found = _span(times_ns, values, column * grid.column_ns, (column + 1) * grid.column_ns)
+            if whole_from <= column < whole_to:
+                known[column] = found
+        low[place], high[place] = found
     return low, high
+
+
+def _span(times_ns: Sequence[int], values: Sequence[float], start_ns: int, end_ns: int) -> tuple[float, float]:
+    start = bisect_left(times_ns, start_ns)
+    end = bisect_left(times_ns, end_ns, start)
+    inside = [value for value in values[start:end] if value == value] if start < end else []
+    return (min(inside), max(inside)) if inside else (math.nan, math.nan)
 
 
 def nice_top(value: float) -> float:
@@ -141,7 +180,7 @@ def nice_top(value: float) -> float:
     return next(step * power for step in (*_NICE, 10.0, 20.0) if step * power >= value * (1 - 1e-12))
 
 
-def plot_rows(plot: Plot, width: int, height: int, glyphs: Glyphs) -> list[Row]:
+def plot_rows(plot: Plot, width: int, height: int, glyphs: Glyphs, kept: Envelopes | None = None) -> list[Row]:
     """A plot as rows: heading, curves with the scale at their left, and the times below when there is room."""
     cells_x = width - AXIS_CELLS
     with_times = height >= 8
@@ -149,7 +188,10 @@ def plot_rows(plot: Plot, width: int, height: int, glyphs: Glyphs) -> list[Row]:
     if cells_x < 4 or cells_y < 1:
         return [_heading(plot, width, glyphs, ())] * min(1, height)
     grid = TimeGrid.over(plot.window_ns, cells_x, glyphs.dots_x)
-    envelopes = [envelope(series, grid) for series in plot.series]
+    kept = {} if kept is None else kept
+    envelopes = [
+        envelope(series, grid, kept.setdefault((plot.title, series.label), KeptEnvelope())) for series in plot.series
+    ]
     peak = max((value for _, high in envelopes for value in high if value == value), default=math.nan)
     drawn, far = _split_limits(plot.limits, peak)
     top = plot.top or nice_top(max([peak, *(limit * 1.05 for limit in drawn)]) if peak == peak else 1.0)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from tui.search_facts import SearchFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from sessions.records import Command, Event, LevelRecord, LogLine, Params, Phase, Sample, Trial, WorkerStatus
@@ -135,6 +136,56 @@ class SessionFacts:
         return self.kind == "watch"
 
 
+class ColumnView(Sequence[float]):
+    """The values of one column of samples, taken out only where they are looked at."""
+
+    __slots__ = ("_place", "_samples", "_scale")
+
+    def __init__(self, samples: Sequence[Sample], place: int, scale: float = 1.0) -> None:
+        self._samples = samples
+        self._place = place
+        self._scale = scale
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    @overload
+    def __getitem__(self, place: int) -> float: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[float]: ...
+
+    def __getitem__(self, place: int | slice) -> float | list[float]:
+        if isinstance(place, slice):
+            column, scale = self._place, self._scale
+            return [sample.values[column] * scale for sample in self._samples[place]]
+        return self._samples[place].values[self._place] * self._scale
+
+
+class SumView(Sequence[float]):
+    """The sums of several columns sampled together, made only where they are looked at; as long as the shortest."""
+
+    __slots__ = ("_columns",)
+
+    def __init__(self, columns: Sequence[Sequence[float]]) -> None:
+        self._columns = columns
+
+    def __len__(self) -> int:
+        return min((len(column) for column in self._columns), default=0)
+
+    @overload
+    def __getitem__(self, place: int) -> float: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[float]: ...
+
+    def __getitem__(self, place: int | slice) -> float | list[float]:
+        if isinstance(place, slice):
+            wanted = slice(*place.indices(len(self)))
+            return [sum(values) for values in zip(*(column[wanted] for column in self._columns), strict=True)]
+        return sum(column[range(len(self))[place]] for column in self._columns)
+
+
 @dataclass(frozen=True, slots=True)
 class Track:
     """The samples of one source inside the window.
@@ -176,14 +227,10 @@ class Track:
             return NAN
         return self.newest.values[place]
 
-    def series(self, column: str, scale: float = 1.0) -> tuple[Sequence[int], list[float]]:
+    def series(self, column: str, scale: float = 1.0) -> tuple[Sequence[int], Sequence[float]]:
         """Times and values of a column over the window; empty when the source has no such column."""
         place = self.columns.get(column)
-        if place is None:
-            return (), []
-        if scale == 1.0:
-            return self.times_ns, [sample.values[place] for sample in self.samples]
-        return self.times_ns, [sample.values[place] * scale for sample in self.samples]
+        return ((), ()) if place is None else (self.times_ns, ColumnView(self.samples, place, scale))
 
     def rates(self, column: str, span_ns: int = 2 * NS_PER_S) -> tuple[list[int], list[float]]:
         """Growth per second of a counter over the window, each over at least `span_ns`; a fall is a restart: NaN."""

@@ -1,7 +1,8 @@
 """Keeps the samples of the window in memory, so that a refresh reads only what is new.
 
-A short window is kept whole. A long one is read in buckets of which each gives its newest few samples, so that a day of
-samples is opened as quickly as a minute; buckets that are over are kept.
+A short window is kept whole. Of a long one the spans are read that were summed up while recording, each as its lowest, its highest
+and its newest value, so that a day of samples is opened as quickly as a minute. A session without spans is read in buckets of
+which each gives its newest few samples; buckets that are over are kept.
 """
 
 from __future__ import annotations
@@ -9,17 +10,23 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from sessions.records import Sample
+from sessions.rollup import WIDTHS_S
 from tui.snapshot import NS_PER_S, Track
 
 if TYPE_CHECKING:
     from sessions.reader import SessionReader
-    from sessions.records import Sample, Source
+    from sessions.records import Source
+    from sessions.rollup import Span
 
 WHOLE_WINDOW_NS = 20 * 60 * NS_PER_S
 """Longest window of which every sample is kept."""
 
 LATE_NS = 5 * NS_PER_S
 """How late a sample may be written and still be seen without reading the window again."""
+
+FINE_WINDOW_NS = 6 * 3600 * NS_PER_S
+"""Longest window drawn from the shortest spans; a longer one is drawn from the longer ones."""
 
 BUCKETS = 300
 SAMPLES_PER_BUCKET = 3
@@ -36,15 +43,20 @@ class TrackCache:
         self._samples: list[Sample] = []
         self._span_ns = (0, 0)
         self._buckets: dict[tuple[int, int], list[Sample]] = {}
+        self._spans_key: tuple[int, int, int] = (-1, -1, -1)
+        self._spans: list[Sample] = []
 
     def track(self, start_ns: int, at_ns: int) -> Track:
         """Samples with `start_ns <= t <= at_ns`, and the newest up to `at_ns`."""
         if at_ns - start_ns <= WHOLE_WINDOW_NS:
             self._keep(start_ns, at_ns)
             samples = tuple(self._samples)
+        elif self._reader.has_spans:
+            samples = tuple(self._summed(start_ns, at_ns))
         else:
             samples = tuple(self._thinned(start_ns, at_ns))
-        newest = samples[-1] if samples else self._reader.last_sample(self.source.id, at_ns)
+        summed = at_ns - start_ns > WHOLE_WINDOW_NS
+        newest = self._reader.last_sample(self.source.id, at_ns) if summed or not samples else samples[-1]
         times_ns = tuple([sample.t_ns for sample in samples])
         return Track(self.source.name, self.source.info, self._columns, samples, times_ns, newest, at_ns)
 
@@ -58,6 +70,17 @@ class TrackCache:
         else:
             self._samples = self._reader.samples(self.source.id, start_ns, at_ns + 1)
         self._span_ns = (start_ns, at_ns)
+
+    def _summed(self, start_ns: int, at_ns: int) -> list[Sample]:
+        """Spans that are over by the moment, then the samples since."""
+        width_s = WIDTHS_S[0] if at_ns - start_ns <= FINE_WINDOW_NS else WIDTHS_S[-1]
+        width_ns = width_s * NS_PER_S
+        key = (width_s, max(0, start_ns) // width_ns, at_ns // width_ns)
+        if key != self._spans_key or at_ns - key[2] * width_ns <= LATE_NS:
+            spans = self._reader.spans(self.source.id, key[1] * width_ns, key[2] * width_ns, width_s=width_s)
+            self._spans = [sample for span in spans for sample in _as_samples(span)]
+            self._spans_key = key
+        return self._spans + self._reader.samples(self.source.id, key[2] * width_ns, at_ns + 1)
 
     def _thinned(self, start_ns: int, at_ns: int) -> list[Sample]:
         width_ns = NS_PER_S
@@ -81,3 +104,12 @@ class TrackCache:
         if end_ns + LATE_NS <= at_ns:
             self._buckets[width_ns, place] = samples
         return samples
+
+
+def _as_samples(span: Span) -> tuple[Sample, Sample, Sample]:
+    """A span as samples whose envelope is the span's; in this order a counter never falls."""
+    return (
+        Sample(span.start_ns, span.low),
+        Sample((span.start_ns + span.end_ns) // 2, span.high),
+        Sample(span.end_ns - 1, span.last),
+    )

@@ -7,9 +7,10 @@ cache in use, read once an iteration, against the peak memory bandwidth of all G
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from tui.snapshot import NAN
+from tui.snapshot import NAN, NS_PER_S
 
 if TYPE_CHECKING:
     from tui.snapshot import Snapshot, Track
@@ -18,6 +19,8 @@ FLOPS_PER_PARAMETER = 2.0
 """One multiplication and one addition per parameter and token."""
 
 MIN_ITERATION_MS = 0.05
+RATE_SPAN_NS = 4 * NS_PER_S
+"""The past over which a counter's growth is taken."""
 
 
 def input_tps(snapshot: Snapshot) -> float:
@@ -56,10 +59,16 @@ def mbu(snapshot: Snapshot) -> float:
 
 
 def _rate(track: Track | None, column: str) -> float:
-    if track is None or track.stale:
+    """Growth per second of a counter over the last seconds; NaN across a restart, which makes it fall."""
+    place = track.columns.get(column) if track is not None else None
+    if track is None or place is None or track.stale:
         return NAN
-    _, rates = track.rates(column)
-    return next((rate for rate in reversed(rates) if rate == rate), NAN)
+    first = max(0, bisect_left(track.times_ns, track.at_ns - RATE_SPAN_NS))
+    told = [(sample.t_ns, sample.values[place]) for sample in track.samples[first:]]
+    told = [(t_ns, value) for t_ns, value in told if value == value and t_ns >= track.since_ns]
+    if len(told) < 2 or told[-1][1] < told[0][1]:
+        return NAN
+    return (told[-1][1] - told[0][1]) / ((told[-1][0] - told[0][0]) / NS_PER_S)
 
 
 def _info(gpu: Track, key: str) -> float:

@@ -64,6 +64,13 @@ class Tmux:
             assert time.monotonic() < end_s, f"{words} never came; shown was:\n{text}"
             time.sleep(0.1)
 
+    def wait_for_end_of(self, word: str) -> None:
+        """Wait until a word is shown no more."""
+        end_s = time.monotonic() + LIMIT_S
+        while word in self.text():
+            assert time.monotonic() < end_s, f"{word} stayed"
+            time.sleep(0.1)
+
     def stop(self) -> None:
         subprocess.run(["tmux", "-S", str(self._socket), "kill-server"], check=False, capture_output=True)
 
@@ -104,6 +111,7 @@ def test_start_tune_detach_attach_and_replay(tmux: Tmux, program: Program, plan:
         tmux.resize(columns, rows)
     tmux.wait_for("REPLAY", "GPU power W")
     tmux.press("q")
+    tmux.wait_for_end_of("REPLAY")
     tmux.type("--version")
     tmux.wait_for("trtune 0.")
 
@@ -113,7 +121,7 @@ def on_pty(path: Path, changes: dict[str, str], wanted: bytes, *, answer: bool) 
     master, slave = pty.openpty()
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color", **changes}
-    for name in ("SSH_CONNECTION", "SSH_TTY", "COLORTERM", *([] if "NO_COLOR" in changes else ["NO_COLOR"])):
+    for name in {"SSH_CONNECTION", "SSH_TTY", "COLORTERM", "NO_COLOR"} - changes.keys():
         environment.pop(name, None)
     command = [sys.executable, "-m", "trtune", "replay", str(path)]
     child = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True)

@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui.plotting import Plot, PlotSeries, plot_rows, side_by_side
+from tui.snapshot import SumView
 from tui.widgets.lines import LineWidget, Row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tui.glyphs import Glyphs
+    from tui.plotting import Envelopes
     from tui.snapshot import Snapshot, Track
 
 MIN_PLOT_CELLS = 26
 MIN_PLOT_ROWS = 5
+MOST_PLOTS = 8
+"""Plots of the live screen where there is room for all."""
+
 _GAP = 2
 _INKS = ("first", "second", "third", "fourth")
 
@@ -26,12 +32,20 @@ class PlotGrid(LineWidget):
     PlotGrid { height: 1fr; }
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._path: Path | None = None
+        self._envelopes: Envelopes = {}
+
     def rows(self, snapshot: Snapshot, width: int, height: int) -> Sequence[Row]:
         """All plots that fit."""
-        return grid_rows(live_plots(snapshot), width, height, self.glyphs)
+        across, down = grid_shape(MOST_PLOTS, width, height)
+        if snapshot.facts.path != self._path:
+            self._path, self._envelopes = snapshot.facts.path, {}
+        return grid_rows(live_plots(snapshot, across * down), width, height, self.glyphs, self._envelopes)
 
 
-def grid_rows(plots: list[Plot], width: int, height: int, glyphs: Glyphs) -> list[Row]:
+def grid_rows(plots: list[Plot], width: int, height: int, glyphs: Glyphs, kept: Envelopes | None = None) -> list[Row]:
     """Plots in the grid that suits the space; the last ones are left out when it is too small."""
     across, down = grid_shape(len(plots), width, height)
     rows: list[Row] = []
@@ -42,7 +56,7 @@ def grid_rows(plots: list[Plot], width: int, height: int, glyphs: Glyphs) -> lis
         # The columns of every line are those of the first, so that the same moment lies under itself.
         each = (width - _GAP * (across - 1)) // across
         tall = height * (line + 1) // down - height * line // down
-        rows += side_by_side([plot_rows(plot, each, tall, glyphs) for plot in shown], [each] * len(shown), _GAP)
+        rows += side_by_side([plot_rows(plot, each, tall, glyphs, kept) for plot in shown], [each] * len(shown), _GAP)
     return rows
 
 
@@ -57,8 +71,8 @@ def grid_shape(plots: int, width: int, height: int) -> tuple[int, int]:
     return across, min(most_down, -(-plots // across))
 
 
-def live_plots(snapshot: Snapshot) -> list[Plot]:
-    """The plots of the live screen, most telling first."""
+def live_plots(snapshot: Snapshot, most: int = MOST_PLOTS) -> list[Plot]:
+    """The plots of the live screen, most telling first; those that there is surely no room for are not made."""
     window_ns = snapshot.window_ns
     marks = tuple(
         trial.start_ns for trial in snapshot.trials if trial.number and window_ns[0] <= trial.start_ns <= snapshot.at_ns
@@ -106,13 +120,15 @@ def live_plots(snapshot: Snapshot) -> list[Plot]:
     ]
     if snapshot.gpus:
         state.append(Plot("GPU power W", _power(snapshot.gpus), window_ns, (), marks))
-    if engine is not None:
+    if engine is not None and most > len(latency) + len(state):
         prompts = PlotSeries("in", "second", *engine.rates("prompt_tokens_total"))
         state.append(Plot("prompt tokens/s", (prompts,), window_ns, (), marks))
-    e2e_lines = _lines(load, ("p99", "e2e_p99_ms"), ("p50", "e2e_p50_ms"))
     if load is not None:
         # Where a limit is set on it, it is one of the first things to look at.
         place = len(latency) if e2e else len(latency) + len(state)
+        if place >= most:
+            return latency + state
+        e2e_lines = _lines(load, ("p99", "e2e_p99_ms"), ("p50", "e2e_p50_ms"))
         plots = [*latency, *state]
         return [*plots[:place], Plot("E2E ms", e2e_lines, window_ns, e2e, marks, empty=idle), *plots[place:]]
     # Latency is measured on our own load: where there is none, what the server tells comes first, and alone when watching.
@@ -142,8 +158,7 @@ def _power(gpus: tuple[Track, ...]) -> tuple[PlotSeries, ...]:
     columns = [gpu.series("power_w") for gpu in gpus]
     # GPUs are sampled together; when one is missing from a moment, the shortest series says how far the sum goes.
     times_ns = min((times for times, _ in columns), key=len)
-    sums = [sum(values) for values in zip(*(values for _, values in columns), strict=False)]
-    return (PlotSeries(f"all {len(gpus)}", "first", times_ns, sums),)
+    return (PlotSeries(f"all {len(gpus)}", "first", times_ns, SumView([values for _, values in columns])),)
 
 
 def _limits(snapshot: Snapshot, metric: str) -> tuple[float, ...]:
