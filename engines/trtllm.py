@@ -20,6 +20,7 @@ from engines._trtllm_yaml import nested
 from engines.base import Engine, LaunchSpec, ServerInfo
 from engines.errors import BadConfiguration, EngineError
 from engines.launch.container import listen_address
+from engines.launch.phases import PhaseRule
 from engines.launch.ports import local_url
 
 if TYPE_CHECKING:
@@ -51,14 +52,25 @@ OPTION_ALIASES = {
     "kv_cache_dtype": "kv_cache_config.dtype",
 }
 
+PHASES = (
+    PhaseRule("load", re.compile(r"[Ll]oading weights")),
+    PhaseRule(
+        "warm-up",
+        re.compile(r"memory usage profiling|for max tokens in paged KV cache|Creating CUDA graph|[Aa]utotuner"),
+    ),
+)
+"""Log lines that begin the phases of a start (contract trtllm 1.5 and 8.1): estimation, graphs and kernels are the warm-up."""
+
 _CONFIG_GAUGES = (
     ("parallel_config_info", "tensor_parallel_size", "tensor_parallel_size", int),
     ("parallel_config_info", "pipeline_parallel_size", "pipeline_parallel_size", int),
+    ("parallel_config_info", "context_parallel_size", "context_parallel_size", int),
     ("parallel_config_info", "expert_parallel_size", "moe_expert_parallel_size", int),
     ("kv_cache_config_info", "page_size", "kv_cache_config.tokens_per_block", int),
     ("kv_cache_config_info", "free_gpu_memory_fraction", "kv_cache_config.free_gpu_memory_fraction", float),
     ("kv_cache_config_info", "cache_dtype", "kv_cache_config.dtype", str),
     ("model_config_info", "max_model_len", "max_seq_len", int),
+    ("speculative_config_info", "spec_num_tokens", "speculative_config.max_draft_len", int),
 )
 """Config-info gauge, its label, the knob, and how the text is read (contract trtllm 3.3)."""
 
@@ -86,6 +98,7 @@ class Trtllm(Engine):
     install: ClassVar[str] = "pip install 'trtune[trtllm]'"
     images: ClassVar[str] = "nvcr.io/nvidia/tensorrt-llm/release"
     continuous_usage: ClassVar[bool] = True
+    startup_phases: ClassVar[tuple[PhaseRule, ...]] = PHASES
     profiling: ClassVar[str] = (
         "profiling a running server needs 1.3.0rc15 or newer with the PyTorch backend; start older ones under nsys:"
         " trtune profile script"

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from engines.base import LaunchRequest, LaunchSpec, Value
 from engines.errors import BadConfiguration
+from engines.launch.container import Container
+from engines.launch.phases import StartupPhases
 from engines.trtllm import ENGINE, yaml_text
 
 
@@ -189,3 +191,30 @@ def test_what_is_in_force_is_read_from_the_log() -> None:
         "max_batch_size": 64,
         "kv_cache_config.max_tokens": 8224,
     }
+
+
+def test_the_phases_of_a_start_are_told_from_its_log() -> None:
+    now = iter(range(0, 100, 10))
+    phases = StartupPhases(ENGINE.startup_phases, clock=lambda: float(next(now)))
+
+    for line in (
+        "[TRT-LLM] [I] Using LLM with PyTorch backend",
+        "[TRT-LLM] [I] Loading weights concurrently",
+        "[TRT-LLM] [I] Peak memory during memory usage profiling (torch + non-torch): 9.1 GiB",
+        "[TRT-LLM] [I] Creating CUDA graph instances for 34 batch sizes.",
+    ):
+        phases.line(line)
+    phases.ready()
+
+    assert [phase.name for phase in phases.phases()][-2:] == ["load", "warm-up"]
+
+
+def test_in_a_container_it_listens_behind_the_bridge_and_open_mpi_may_be_root() -> None:
+    container = Container("nvcr.io/nvidia/tensorrt-llm/release:1.2.1", network="bridge", port=8000)
+
+    spec = ENGINE.launch(request({}, container=container, version="1.2.1"))
+
+    assert spec.argv[spec.argv.index("--host") + 1] == "0.0.0.0"
+    assert spec.argv[spec.argv.index("--port") + 1] == "8000"
+    assert spec.environment["OMPI_ALLOW_RUN_AS_ROOT"] == "1"
+    assert spec.container == container
