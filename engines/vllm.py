@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MODULE = "vllm.entrypoints.openai.api_server"
 """Starts the same server without the `vllm` command, which builds under another distribution name lack."""
 
-SERVER_INFO_TIMEOUT_S = 15.0
+SERVER_INFO_TIMEOUT_S = 25.0
 """The first answer takes seconds: the server looks at its whole environment for it (seen on 0.32)."""
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})

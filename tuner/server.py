@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import math
 import os
 import sys
@@ -194,11 +195,24 @@ def endpoint_for(plan: EnginePlan, engine: Engine, url: str, info: ServerInfo) -
         model=info.model or plan.model,
         api=engine.request_api,
         token_prompts=engine.token_prompts,
-        vocabulary_size=info.vocabulary_size or USUAL_VOCABULARY,
+        vocabulary_size=info.vocabulary_size or vocabulary_of(plan.model) or USUAL_VOCABULARY,
         headers=auth_headers(plan),
         continuous_usage=engine.continuous_usage,
         max_tokens_field=engine.max_tokens_field,
     )
+
+
+def vocabulary_of(model: str) -> int:
+    """Size of the vocabulary of a model whose folder is on this host; 0 where that is not known.
+
+    Ids beyond it are refused by vLLM (seen on 0.32).
+    """
+    try:
+        told = json.loads((Path(model) / "config.json").read_text(encoding="utf-8")) if model else {}
+    except (OSError, ValueError, RecursionError):
+        return 0
+    size = told.get("vocab_size") if isinstance(told, dict) else None
+    return size if type(size) is int and size > 0 else 0
 
 
 class Watchdog:
