@@ -6,6 +6,7 @@ Scheduling, KV blocks and the queue are those of NVIDIA's simulator, and step ti
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -138,7 +139,8 @@ async def test_a_bench_sees_that_fewer_slots_serve_less(start: Start, tmp_path: 
         session = tmp_path / f"{slots}.trtune"
         words = ("--concurrency", str(CONCURRENCY), "--isl", "64", "--osl", str(OUTPUT_TOKENS), "--duration", "6")
         run = ("bench", server.url, *words, "--json", "--session", session, "--set", "gpu.local=false")
-        done = await asyncio.to_thread(Program(session).run, *run)
+        with contextlib.closing(Program(session)) as program:
+            done = await asyncio.to_thread(program.run, *run)
         assert done.returncode == 0, done.stdout + done.stderr
         with SessionReader(session) as reader:
             (level,) = reader.levels()

@@ -6,6 +6,7 @@ are made up, so nothing here says anything of vLLM's speed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -79,7 +80,8 @@ def test_it_is_tuned_from_start_to_stop(python: Path, model: Path, tmp_path: Pat
     arguments = list(ARGUMENTS)
     plan.write_text(PLAN.format(python=python, module=MODULE, model=model, arguments=arguments, limit=START_LIMIT_S))
 
-    done = Program(session).run("tune", plan, "--headless", "--session", session, timeout_s=2000)
+    with contextlib.closing(Program(session)) as program:
+        done = program.run("tune", plan, "--headless", "--session", session, timeout_s=2000)
 
     assert done.returncode == 0, done.stdout + done.stderr
     with SessionReader(session) as reader:
