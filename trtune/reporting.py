@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from engines.errors import EngineError
 from sessions.errors import SessionError
 from sessions.report.facts import gather
+from sessions.summary import summarise_session
 from trtune.errors import UsageError
 from trtune.exports.formats import FORMS
 from trtune.exports.winner import Wishes
+from tuner.diagnosing import diagnose_trial
+from tuner.explaining import deciding_level
+from tuner.plan import Plan
 
 if TYPE_CHECKING:
     from sessions.reader import SessionReader
@@ -38,7 +44,27 @@ def gather_facts(reader: SessionReader) -> Facts:
             exports[heading] = FORMS[form].make(reader, None, Wishes())
         except (UsageError, SessionError, EngineError):
             continue
-    return gather(reader, exports=exports)
+    return gather(reader, computed=_diagnoses(reader), exports=exports)
+
+
+def _diagnoses(reader: SessionReader) -> dict[str, Any]:
+    """What limited baseline and winner of a session that was recorded before its worker said so itself."""
+    meta = reader.meta()
+    if meta.get("kind") != "tune" or meta.get("diagnosis"):
+        return {}
+    try:
+        plan = Plan.model_validate(meta.get("plan"))
+    except ValidationError:
+        return {}
+    summary = summarise_session(reader.trials(), meta)
+    objective = plan.to_objectives()[0]
+    found = {}
+    for trial in (summary.baseline, summary.best):
+        level = None if trial is None else deciding_level(reader, trial, objective)
+        told = None if trial is None or level is None else diagnose_trial(reader, trial, level, trial.params)
+        if trial is not None and told is not None:
+            found[str(trial.number)] = told
+    return {"diagnosis": found} if found else {}
 
 
 def written(facts: Facts, form: str, *, dark: bool = False) -> bytes:

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from sessions.report.markup import Element, add, tag
+from sessions.report.markup import Element, add, breakable, tag
 from sessions.report.scales import Scale, linear_scale, log_scale, short
 from sessions.text import clean_line
 
@@ -125,7 +125,7 @@ class _Drawing:
 def figure(chart: Chart) -> Element:
     """The chart with caption and legend, drawn for a wide and for a narrow page."""
     parts = [
-        tag("figcaption", chart.title),
+        tag("figcaption", *breakable(chart.title)),
         _legend(chart) if len(chart.series) > 1 else None,
         add(tag("div", class_="wide"), draw(chart, *WIDE)),
         add(tag("div", class_="narrow"), draw(chart, *NARROW)),

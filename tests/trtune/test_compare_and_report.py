@@ -99,3 +99,14 @@ def test_markdown_goes_to_standard_output_for_ci(session: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=True)
 
     assert done.stdout.startswith("## TensorRT-LLM")
+
+
+def test_what_an_older_session_does_not_tell_is_said(tmp_path: Path) -> None:
+    demo = Path(__file__).parents[1] / "data" / "demo.trtune"
+
+    assert run(["report", str(demo), "-o", str(tmp_path / "r.html")]) == 0
+
+    page = (tmp_path / "r.html").read_text()
+    missing = page[page.index("Not in this session") :]
+    assert "a proof: baseline and winner were not run again" in missing
+    assert "a diagnosis of what limits the server" in missing
