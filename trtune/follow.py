@@ -16,6 +16,7 @@ from sessions.commands import send_command
 from sessions.reader import SessionReader
 from sessions.summary import summarise_session
 from trtune.errors import DONE, FAILED, NOTHING_FEASIBLE, STOPPED, UNREACHABLE
+from trtune.insights import insight_facts, insight_lines
 from trtune.start import worker_is_gone
 
 if TYPE_CHECKING:
@@ -265,6 +266,7 @@ def _outcome(meta: Mapping[str, Any], summary: Summary, reader: SessionReader, p
         "best": None if summary.best is None else trial_facts(summary.best),
         "gain": summary.gain,
         "verdict": meta.get("verdict"),
+        **insight_facts(meta, summary.best),
         "levels": [_level_facts(level) for level in reader.levels()] if meta.get("kind") == "bench" else None,
     }
 
@@ -288,6 +290,7 @@ def _outcome_lines(meta: Mapping[str, Any], summary: Summary, reader: SessionRea
         verdict = meta.get("verdict")
         if isinstance(verdict, dict):
             lines.append(f"verdict{simulated}: {verdict.get('text', '')}")
+        lines += insight_lines(meta, summary.best)
     if meta.get("kind") == "bench":
         lines += level_table(reader.levels())
     lines.append(f"session: {path}")

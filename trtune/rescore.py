@@ -14,7 +14,7 @@ from tuner.budget import Budget
 from tuner.errors import BadPlan, TunerError
 from tuner.explaining import explain
 from tuner.plan import Plan
-from tuner.rescoring import rescore_session
+from tuner.rescoring import adopt_plan, rescore_session
 from tuner.searching import open_search
 from tuner.steering import with_objective
 
@@ -44,11 +44,12 @@ def change_objective(path: Path, wish: Mapping[str, Any]) -> None:
         _ask_worker(path, wish)
         return
     with SessionReader(path) as reader:
-        plan, trials = Plan.model_validate(reader.meta()["plan"]), reader.trials()
+        meta, trials = reader.meta(), reader.trials()
+    plan = Plan.model_validate(meta["plan"])
     changed = with_objective(plan, wish)
     recorder = Recorder.resume(path)
     try:
-        recorder.set_meta({"plan": changed.model_dump(mode="json")})
+        adopt_plan(recorder, plan, changed, meta.get("knobs", ()))
         rescore_session(recorder, changed)
         if plan.kind == "tune":
             engine = get_engine(changed.engine.name)

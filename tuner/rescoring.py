@@ -79,6 +79,15 @@ def rescore(reader: SessionReader, objectives: Sequence[Objective], gpu_hour_pri
     return Rescoring(tuple(scores), results, tuple(past))
 
 
+def adopt_plan(recorder: Recorder, before: Plan, plan: Plan, knobs: Sequence[Mapping[str, Any]]) -> None:
+    """Put another plan in force, in one step that says that the trials are still scored for the one before.
+
+    A worker that is killed before it has scored them anew leaves a session of which a resume knows what is left to do.
+    """
+    facts = {"plan": plan.model_dump(mode="json"), "knobs": list(knobs), SCORED_FOR: purpose_of(before)}
+    recorder.set_meta(facts)
+
+
 def rescore_session(recorder: Recorder, plan: Plan) -> None:
     """Score every trial of a session under the objectives of a plan, and say so in the session; what was proven before is void.
 

@@ -15,7 +15,7 @@ from tuner.fleet.side_by_side import side_by_side
 from tuner.fleet.storage import is_outage, patiently, signs_of_life
 from tuner.proof_rounds import prove
 from tuner.quality.gate import QualityGate
-from tuner.rescoring import QUALITY, SCORED_FOR, past_trials, purpose_of, rescore_session, result_of
+from tuner.rescoring import QUALITY, SCORED_FOR, adopt_plan, past_trials, purpose_of, rescore_session, result_of
 from tuner.search.exchange import BASELINE, Result
 from tuner.search.levels import DecidingLevels, ListedLevels
 from tuner.searching import knob_facts, open_search
@@ -334,7 +334,7 @@ class TuneJob:
         if purpose_of(plan) == purpose_of(bench.plan):
             return
         self._search.close()
-        bench.recorder.set_meta({"plan": plan.model_dump(mode="json"), "knobs": knob_facts(plan, bench.engine)})
+        adopt_plan(bench.recorder, bench.plan, plan, knob_facts(plan, bench.engine))
         bench.plan, bench.objectives, self._budget.plan = plan, plan.to_objectives(), plan
         rescore_session(bench.recorder, plan)
         self._search = self._open_search()

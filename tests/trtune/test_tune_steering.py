@@ -9,7 +9,11 @@ import pytest
 
 from sessions.commands import send_command
 from sessions.reader import SessionReader
+from sessions.recorder import Recorder
 from tests.trtune.conftest import Program, objects
+from tuner.plan import Plan as PlanModel
+from tuner.rescoring import adopt_plan
+from tuner.steering import with_objective
 
 Plan = Callable[..., Path]
 
@@ -66,12 +70,17 @@ def test_objective_range_queue_and_proof_are_changed_while_the_search_runs(progr
     assert objects(out)[-1]["event"] == "result"
 
 
-def test_a_finished_session_is_scored_anew_goes_on_and_is_a_hint_for_the_next(program: Program, plan: Plan) -> None:
+def test_a_finished_session_is_scored_anew_and_goes_on_for_the_new_objective(program: Program, plan: Plan) -> None:
     done = program.run("tune", plan(), "--json", "--session", program.session, "--trials", "2")
     assert done.returncode == 0, done.stderr
 
     told = program.run("sessions", "rescore", program.session, "--objective", "e2e:p50", "--json")
     wrong = program.run("sessions", "rescore", program.session, "--objective", "speed")
+    recorder = Recorder.resume(program.session)
+    with SessionReader(program.session) as reader:
+        before = PlanModel.model_validate(reader.meta()["plan"])
+    adopt_plan(recorder, before, with_objective(before, {"metric": "tpot", "stat": "p50"}), ())
+    recorder.close()  # as if the worker had been killed before it scored the trials anew
     resumed = program.run("tune", "--resume", program.session, "--json")
 
     assert told.returncode == 0, told.stderr
@@ -81,11 +90,18 @@ def test_a_finished_session_is_scored_anew_goes_on_and_is_a_hint_for_the_next(pr
     assert scores == sorted(scores)
     assert wrong.returncode == 2
     assert "metric 'speed' is unknown" in wrong.stderr
-    assert objects(resumed.stdout)[-1]["event"] == "result"
+    result = objects(resumed.stdout)[-1]
+    assert result["objective"] == "minimize tpot p50"
+    assert result["best"]["score"] == result["best"]["result"]["tpot"]["p50"]  # type: ignore[index]
+
+
+def test_an_older_session_is_a_hint_and_one_about_something_else_is_refused(program: Program, plan: Plan) -> None:
+    done = program.run("tune", plan(), "--json", "--session", program.session, "--trials", "1")
+    assert done.returncode == 0, done.stderr
 
     next_session = program.session.with_name("next.trtune")
     hinted = program.run(
-        "tune", plan(), "--json", "--session", next_session, "--trials", "2", "--warm-start", program.session
+        "tune", plan(), "--json", "--session", next_session, "--trials", "1", "--warm-start", program.session
     )
     assert hinted.returncode == 0, hinted.stderr
     other = program.run(
