@@ -26,6 +26,7 @@ from sessions.errors import NotASession, SessionUnwritable
 from sessions.holding import Holding, is_held
 from sessions.opening import open_writer
 from sessions.records import Command, FailureRecord
+from sessions.resuming import end_of_what_was_cut_off, going_on
 from sessions.rollup import RollUp
 from sessions.text import clean_line
 from sessions.writing import EVENT, META, Writer
@@ -101,8 +102,8 @@ class Recorder:
         try:
             connection = open_writer(path)
             schema.migrate(connection)
-            recorder = cls(path, connection, _clock_of(connection), holding)
-            recorder._end_what_was_cut_off()
+            recorder = cls(path, connection, going_on(connection), holding)
+            recorder._write(end_of_what_was_cut_off(connection))
         except sqlite3.Error as error:
             holding.close()
             raise SessionUnwritable(f"{path} cannot be written: {error}") from error
@@ -385,20 +386,6 @@ class Recorder:
     def _write(self, statements: Sequence[Statement], *, requests: bool = False) -> None:
         self._writer.write(statements, requests=requests)
 
-    def _end_what_was_cut_off(self) -> None:
-        now_ns = _last_ns(self._connection)
-        self._write(
-            [
-                ("UPDATE phase SET end_ns = ? WHERE end_ns IS NULL", [(now_ns,)]),
-                ("UPDATE level SET end_ns = ?, state = 'aborted' WHERE state = 'running'", [(now_ns,)]),
-                ("UPDATE trial SET end_ns = ?, state = 'interrupted' WHERE state = 'running'", [(now_ns,)]),
-                (
-                    "UPDATE command SET state = 'refused', reply = ? WHERE state = 'taken'",
-                    [("the worker had ended",)],
-                ),
-            ]
-        )
-
 
 def is_written(path: Path) -> bool:
     """Whether a worker on this host is writing to the session now.
@@ -409,30 +396,3 @@ def is_written(path: Path) -> bool:
     if not path.is_file():
         raise NotASession(f"{path}: no such session file")
     return is_held(path)
-
-
-def _clock_of(connection: sqlite3.Connection) -> SessionClock:
-    """Session time going on, by what the wall clock said at the last sign of life: it may have been set since the beginning."""
-    (origin,) = connection.execute("SELECT value FROM meta WHERE key = 'origin_utc_ns'").fetchone()
-    beat = connection.execute("SELECT heartbeat_ns, heartbeat_utc_ns FROM worker WHERE id = 1").fetchone()
-    since_beat_ns = time.time_ns() - beat[1] if beat else time.time_ns() - int(orjson.loads(origin))
-    return SessionClock.resume(
-        int(orjson.loads(origin)), _last_ns(connection), (beat[0] if beat else 0) + since_beat_ns
-    )
-
-
-def _last_ns(connection: sqlite3.Connection) -> int:
-    """Latest session time that anything in the file carries."""
-    row = connection.execute(
-        "SELECT max(coalesce((SELECT max(heartbeat_ns) FROM worker), 0),"
-        " coalesce((SELECT max(t_ns) FROM log), 0),"
-        " coalesce((SELECT max(t_ns) FROM event), 0),"
-        " coalesce((SELECT max(start_ns) FROM trial), 0),"
-        " coalesce((SELECT max(start_ns) FROM level), 0),"
-        " coalesce((SELECT max(start_ns) FROM phase), 0),"
-        " coalesce((SELECT max(end_ns) FROM trial), 0),"
-        " coalesce((SELECT max(end_ns) FROM phase), 0),"
-        " coalesce((SELECT max(end_ns) FROM request_block), 0),"
-        " coalesce((SELECT max((SELECT max(t_ns) FROM sample WHERE source = source.id)) FROM source), 0))"
-    ).fetchone()
-    return int(row[0])

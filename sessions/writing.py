@@ -70,6 +70,7 @@ class Writer:
         self._connection = connection
         self._holding = holding
         self._now = now
+        self._notes: list[Statement] = []
         self._requests: dict[int, list[RequestTable]] = {}
         self._requests_since_s = 0.0
         self._samples_since_s = 0.0
@@ -108,13 +109,13 @@ class Writer:
         Raises:
             SessionUnwritable: If the statements cannot be written.
         """
-        notes = self._look_at_space()
+        self._notes += self._look_at_space()
         if self._step >= ONLY_TRIALS:
             self._drop()
         blocks = self._blocks() if requests or self._requests_are_due() else []
         waiting: list[Statement] = [(_SAMPLE, self.samples), (_LOG, self.logs), (_BLOCK, blocks)]
         try:
-            self._transact([*waiting, *notes, *statements])
+            self._transact([*waiting, *self._notes, *statements])
         except sqlite3.OperationalError as error:
             if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and not statements:
                 return  # another process holds the file for long; the next flush writes it
@@ -122,6 +123,7 @@ class Writer:
             return
         self.samples.clear()
         self.logs.clear()
+        self._notes.clear()
         if blocks:
             self._requests.clear()
 
@@ -243,13 +245,14 @@ class Writer:
         self._holding.spend()
         self._drop()
         self._rest_until_s = time.monotonic() + FULL_REST_S
-        notes = self._go_to(ONLY_TRIALS, "a write failed")
+        self._notes += self._go_to(ONLY_TRIALS, "a write failed")
         with suppress(sqlite3.OperationalError):
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         try:
-            self._transact([*notes, *statements])
+            self._transact([*self._notes, *statements])
         except sqlite3.OperationalError as again:
             raise self._unwritable(again) from again
+        self._notes.clear()
 
     def _unwritable(self, error: sqlite3.OperationalError) -> SessionUnwritable:
         return SessionUnwritable(
