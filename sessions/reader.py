@@ -40,7 +40,9 @@ MAX_LEVEL_BYTES = 4 << 30
 """Largest decoded size of the requests of one level."""
 
 STEP_LIMIT_S = 20.0
-"""Longest time a query may take to its next row: ours take milliseconds."""
+"""Longest time a query may take to its next rows: ours take milliseconds."""
+
+_ROWS_A_STEP = 64
 
 _STEPS_BETWEEN_LOOKS = 100_000
 _FOREVER = (1 << 63) - 1
@@ -289,9 +291,10 @@ class SessionReader:
     def _rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         self._deadline_s = time.monotonic() + STEP_LIMIT_S
         try:
-            for row in self._connection.execute(query, parameters):
+            for place, row in enumerate(self._connection.execute(query, parameters), 1):
                 yield row
-                self._deadline_s = time.monotonic() + STEP_LIMIT_S
+                if not place % _ROWS_A_STEP:
+                    self._deadline_s = time.monotonic() + STEP_LIMIT_S
         except (sqlite3.Error, UnicodeDecodeError) as error:
             if "interrupted" in str(error):
                 raise DamagedData(f"{self.path}: reading took too long; it is not made as a session is") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import random
-import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -129,7 +129,6 @@ def measure_pack(path: Path) -> None:
 def look(path: Path) -> None:
     """What a screen asks of a session: everything of one moment, then of others, then the whole."""
     chance = random.Random(3)
-    base_bytes = _rss_bytes()
     began_s, cpu_s = time.monotonic(), time.process_time()
     with SessionReader(path) as reader:
         reader.meta(), reader.worker()
@@ -148,8 +147,9 @@ def look(path: Path) -> None:
         spans = sum(len(reader.spans(source.id, 0, end_ns, width_s=256)) for source in reader.sources())
         whole_s = time.process_time() - cpu_s
     print(
-        f"open      {opened_s:.3f} s ({opened_cpu_s:.3f} s CPU); seek {1000 * max(seeks_s):.0f} ms CPU at most; "
-        f"whole session, {spans} spans, {1000 * whole_s:.0f} ms CPU; {(_rss_bytes() - base_bytes) / 1e6:.0f} MB more memory at most"
+        f"open      {opened_s:.3f} s ({opened_cpu_s:.3f} s CPU); "
+        f"seek {1000 * statistics.median(seeks_s):.0f} ms CPU (at most {1000 * max(seeks_s):.0f}); "
+        f"whole session, {spans} spans, {1000 * whole_s:.0f} ms CPU; {_peak_bytes() / 1e6:.0f} MB of memory at most"
     )
 
 
@@ -158,8 +158,10 @@ def _window(reader: SessionReader, at_ns: int) -> None:
         reader.samples(source.id, at_ns - WINDOW_NS, at_ns + 1)
 
 
-def _rss_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _peak_bytes() -> int:
+    """Peak memory of this program alone: `getrusage` would count that of whoever started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def main() -> None:
