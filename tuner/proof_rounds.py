@@ -56,7 +56,7 @@ async def prove(bench: Bench, fleet: Fleet, search: StudySearch, best: tuple[int
         score = result.score
         proof.tell(who, Run(result.number, score.value if score else None, score is not None and score.feasible))
         if not proof.current:
-            _watch_the_machine(bench, proof)
+            watch_the_machine(bench, proof)
     _conclude(bench, proof)
 
 
@@ -127,7 +127,7 @@ def _level_of(bench: Bench, reader: SessionReader, trial: Trial) -> float | None
     return min(bench.plan.load.levels) if trial.kind == BASELINE else None
 
 
-def _watch_the_machine(bench: Bench, proof: Proof) -> None:
+def watch_the_machine(bench: Bench, proof: Proof) -> None:
     """Compare each contestant's GPUs with those of its first round; a round on another machine, so to speak, is repeated."""
     if len(proof.rounds) < 2:
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from sessions.records import PROOF
@@ -174,9 +173,3 @@ class Proof:
         pairs = [(each[0].score, each[place].score) for each in self.rounds]
         known = [(one, other) for one, other in pairs if one is not None and other is not None and min(one, other) > 0]
         return judge(known, direction, confidence, finalists=len(self.finalists)) if known else None
-
-    def mean_score(self, who: Contestant) -> float | None:
-        """Mean score of a contestant over the rounds, or None."""
-        place = self.contestants.index(who)
-        scores = [score for each in self.rounds if (score := each[place].score) is not None]
-        return fmean(scores) if scores else None

@@ -191,6 +191,11 @@ def test_a_server_that_fails_is_named_and_costs_no_more_than_its_limit(
     assert len(trials) >= 2, "the search went on"
     assert all(trial.failure is not None for trial in trials)
     assert {trial.failure.kind for trial in trials if trial.failure} == {kind}
+    if kind == "died":
+        assert [trial.state for trial in trials[:2]] == ["failed", "infeasible"], (
+            "without a cause it is tried once more"
+        )
+        assert trials[0].params == trials[1].params
 
 
 def test_a_program_that_is_not_there_is_named_at_once(program: Program, plan: Plan) -> None:
@@ -217,7 +222,9 @@ def test_the_winner_is_proven_in_repeated_rounds(program: Program, plan: Plan) -
     assert "rounds" in verdict["text"]
     with SessionReader(program.session) as reader:
         kinds = [trial.kind for trial in reader.trials()]
+        levels = [len(reader.levels(trial.number)) for trial in reader.trials() if trial.kind == "proof"]
     assert kinds == ["baseline", "search", "proof", "proof", "proof", "proof"]
+    assert levels == [1, 1, 1, 1], "only the level that decided is measured again"
 
 
 def test_the_highest_load_within_the_limits_is_looked_for(program: Program, plan: Plan) -> None:

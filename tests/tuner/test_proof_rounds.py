@@ -1,0 +1,78 @@
+"""A round of a proof on a machine that changed is repeated, twice at most, and the session says what moved."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+from sessions.columns import GPU_COLUMNS
+from sessions.reader import SessionReader
+from sessions.recorder import Recorder
+from sessions.records import Event
+from tuner.bench import Bench
+from tuner.plan import Plan
+from tuner.proof_rounds import MOST_REPEATS, watch_the_machine
+from tuner.proving import Contestant, Proof, Run
+
+S = 1_000_000_000
+BASELINE, FINALIST = Contestant("baseline", 0, {}, 8), Contestant("trial 1", 1, {"a": 1}, 8)
+
+
+def record_run(recorder: Recorder, source: int, clock_mhz: float) -> int:
+    """A proof trial measured for four seconds at a clock; returns its number."""
+    number = recorder.start_trial("proof", {})
+    level = recorder.start_level(number, "concurrency", 8)
+    start_ns = number * 10 * S
+    known = {
+        "sm_clock_mhz": clock_mhz,
+        "mem_clock_mhz": 2600.0,
+        "power_limit_w": 700.0,
+        "temp_c": 60.0,
+        "throttle_mask": 0.0,
+    }
+    for second in range(5):
+        values = [known.get(column.name, math.nan) for column in GPU_COLUMNS]
+        recorder.add_sample(source, start_ns + second * S, values)
+    recorder.end_level(level, "valid", window_ns=(start_ns, start_ns + 4 * S))
+    recorder.end_trial(number, "complete", score=1.0, feasible=True)
+    return number
+
+
+def run_rounds(path: Path, clocks: list[tuple[float, float]]) -> tuple[Proof, list[Event]]:
+    recorder = Recorder.create(path, {})
+    source = recorder.add_source("gpu", "gpu0", {})
+    plan = Plan.model_validate({"engine": {"model": "m"}})
+    bench = cast(Bench, SimpleNamespace(plan=plan, recorder=recorder))
+    proof = Proof((BASELINE, FINALIST), since=0)
+    for pair in clocks:
+        for who, clock_mhz in zip((BASELINE, FINALIST), pair, strict=True):
+            proof.tell(who, Run(record_run(recorder, source, clock_mhz), 1.0, feasible=True))
+        watch_the_machine(bench, proof)
+    recorder.close()
+    with SessionReader(path) as reader:
+        return proof, [event for event in reader.events() if event.kind == "drift"]
+
+
+def test_a_finalist_that_loads_the_gpu_more_is_no_drift(tmp_path: Path) -> None:
+    proof, events = run_rounds(tmp_path / "run.trtune", [(1980, 1500), (1980, 1500), (1970, 1510)])
+
+    assert (len(proof.rounds), events) == (3, [])
+
+
+def test_a_round_at_another_clock_is_repeated(tmp_path: Path) -> None:
+    proof, events = run_rounds(tmp_path / "run.trtune", [(1980, 1980), (1755, 1755), (1980, 1980)])
+
+    assert len(proof.rounds) == 2
+    assert proof.repeated == 1
+    assert "gpu0: SM clock from 1980 to 1755 MHz" in events[0].text
+    assert events[0].data["repeated"] == [2, 3]
+
+
+def test_a_machine_that_stays_another_is_told_of_and_accepted(tmp_path: Path) -> None:
+    proof, events = run_rounds(tmp_path / "run.trtune", [(1980, 1980), *[(1755, 1755)] * (MOST_REPEATS + 1)])
+
+    assert proof.repeated == MOST_REPEATS
+    assert len(proof.rounds) == 2
+    assert "counts all the same" in events[-1].text
