@@ -25,6 +25,7 @@ class Precision(StrEnum):
     FP8 = "fp8"
     INT4_AWQ = "int4-awq"
     NVFP4 = "nvfp4"
+    INT8 = "int8"
 
 
 BYTES_PER_ELEMENT: Final[dict[Precision, float]] = {
@@ -32,6 +33,7 @@ BYTES_PER_ELEMENT: Final[dict[Precision, float]] = {
     Precision.FP8: 1.0,
     Precision.INT4_AWQ: 0.5 + 2.0 / 128,  # one 16-bit scale for each group of 128
     Precision.NVFP4: 0.5 + 1.0 / 16,  # one 8-bit scale for each block of 16
+    Precision.INT8: 1.0,
 }
 """Bytes per element with the scales that belong to it."""
 
@@ -148,7 +150,8 @@ KNOWN_SHAPES: Final[dict[str, ModelShape]] = {shape.name: shape for shape in _SH
 
 _PRECISION_IN_NAME: Final = (
     (re.compile(r"nvfp4|(?<![a-z])fp4"), Precision.NVFP4),
-    (re.compile(r"fp8|w8a8"), Precision.FP8),
+    (re.compile(r"fp8"), Precision.FP8),
+    (re.compile(r"int8|w8a8|w8a16"), Precision.INT8),
     (re.compile(r"awq|int4|w4a16|gptq"), Precision.INT4_AWQ),
 )
 
@@ -157,6 +160,8 @@ _PRECISION_OF_ALGORITHM: Final = {
     "fp8_block_scales": Precision.FP8,
     "fp8_per_channel_per_token": Precision.FP8,
     "nvfp4": Precision.NVFP4,
+    "w8a8_sq_per_channel": Precision.INT8,
+    "w8a16": Precision.INT8,
     "w4a16_awq": Precision.INT4_AWQ,
     "w4a16_gptq": Precision.INT4_AWQ,
     "awq": Precision.INT4_AWQ,

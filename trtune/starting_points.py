@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from engines._recipes import Wish, nearest_recipes
 from engines.gpu import NoGpu, open_gpu_source
 from trtune.errors import UsageError
+from tuner.variants import knobs_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,7 @@ def with_starting_points(plan: Plan, engine: Engine, folder: Path, gpu: str = ""
         words.append(f"starting point {_told(recipe)}{left_out}")
         if len(points) == MOST:
             break
-    knobs = plan.knobs or _widened(engine.knobs(plan.engine.known_version), points)
+    knobs = plan.knobs or _widened(knobs_of(plan.engine, engine), points)
     return plan.model_copy(update={"starting_points": tuple(points), "knobs": knobs}), words
 
 

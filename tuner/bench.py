@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from tuner.sampling import source_name
 from tuner.search.problem import Meaning, meaning_of
+from tuner.variants import knobs_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -83,7 +84,7 @@ def parallel_gpus(plan: Plan, engine: Engine, params: Mapping[str, Value]) -> in
     """The GPUs that a configuration's knobs of parallelism ask for; 0 when the engine has none of them."""
     counts = [
         params.get(knob.name, knob.default) or 1
-        for knob in engine.knobs(plan.engine.known_version)
+        for knob in knobs_of(plan.engine, engine)
         if meaning_of(knob.name) in _PARALLEL
     ]
     return math.prod(count for count in counts if isinstance(count, int)) if counts else 0

@@ -17,6 +17,7 @@ from tuner.search.explanation import METHOD, explain_knobs, ped_anova
 from tuner.search.objective import Objective, score_levels
 from tuner.search.pareto import front_places, hypervolume, utilities_of
 from tuner.search.record import observations_of
+from tuner.variants import knobs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,7 +49,7 @@ def explain(recorder: Recorder, plan: Plan, engine: Engine, search: StudySearch,
         budget: What has been used.
     """
     objectives = plan.to_objectives()
-    names = [*search.search.space.knobs, *(knob.name for knob in engine.knobs(plan.engine.known_version))]
+    names = [*search.search.space.knobs, *(knob.name for knob in knobs_of(plan.engine, engine))]
     recorder.flush()
     with SessionReader(recorder.path) as reader:
         facts: dict[str, Any] = {

@@ -106,6 +106,9 @@ class EnginePlan(PlanPart):
 
     name: str = Field("trtllm", description="engine: trtllm, llamacpp, openai, ...")
     model: str = Field("", description="model name or folder, as the server takes it")
+    variants: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="other checkpoints of the model, such as quantised ones, that the search may serve instead"
+    )
     launch: Literal["process", "docker", "kubernetes", "attach"] = Field(
         "process", description="start it as a process, in a container or in a cluster, or use one that runs"
     )
@@ -140,6 +143,12 @@ class EnginePlan(PlanPart):
             raise ValueError("the table [engine.cluster] is for launch = 'kubernetes'")
         if self.launch != "attach" and self.url:
             raise ValueError("url is for launch = 'attach'; a started server gets a free port of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _variants_need_a_start(self) -> EnginePlan:
+        if self.variants and (self.launch == "attach" or not self.model):
+            raise ValueError("variants needs model, the unaltered one, and a launch other than 'attach'")
         return self
 
     @model_validator(mode="after")

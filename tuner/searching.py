@@ -13,6 +13,7 @@ from tuner.search.known import checkpoint_of, simulated_hardware, workload_shape
 from tuner.search.search import Search
 from tuner.search.space import build_space
 from tuner.search.study import StudySearch
+from tuner.variants import knobs_of, wishes_of
 from tuner.warm_start import known_results
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def space_of(plan: Plan, engine: Engine) -> Space:
     Raises:
         BadPlan: If the plan and the engine do not fit together.
     """
-    return build_space(engine.knobs(plan.engine.known_version), plan.knobs, plan.baseline)
+    return build_space(knobs_of(plan.engine, engine), wishes_of(plan), plan.baseline)
 
 
 def hardware_of(plan: Plan) -> Hardware | None:
@@ -66,12 +67,12 @@ def open_search(
     search = StudySearch(
         path,
         lambda storage, name: Search(
-            engine.knobs(plan.engine.known_version),
+            knobs_of(plan.engine, engine),
             objectives if len(objectives) > 1 else objectives[0],
             hardware=hardware or hardware_of(plan),
             model=checkpoint_of(plan.engine.model),
             workload=workload_shape(plan),
-            wanted=plan.knobs,
+            wanted=wishes_of(plan),
             baseline=plan.baseline,
             conflicts=engine.conflicts,
             starting_points=starting_points,
@@ -96,7 +97,7 @@ def knob_facts(plan: Plan, engine: Engine) -> list[dict[str, Any]]:
     engine allows (`allowed`, in the same words). One that is held has `fixed`.
     """
     space = space_of(plan, engine)
-    by_name = {knob.name: knob for knob in engine.knobs(plan.engine.known_version)}
+    by_name = {knob.name: knob for knob in knobs_of(plan.engine, engine)}
     searched = [
         {
             **_knob_facts(knob, space.baseline.get(name, knob.default)),

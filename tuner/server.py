@@ -23,6 +23,7 @@ from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher
 from tuner.load.spec import Endpoint
 from tuner.plan import ClusterPlan, is_secret_name
+from tuner.variants import served
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,9 +136,10 @@ def launch_request(
     work_dir = places.work_dir / f"trial-{number}"
     work_dir.mkdir(parents=True, exist_ok=True)
     pod = plan.launch == "kubernetes"
+    model, settings = served(plan, params)
     return LaunchRequest(
-        model=plan.model,
-        params=params,
+        model=model,
+        params=settings,
         host=plan.host,
         port=free_port(plan.host, engine.ports),
         work_dir=work_dir,

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from tuner.errors import BadPlan
 from tuner.search.space import own_domain
 from tuner.searching import space_of
+from tuner.variants import knobs_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,9 +35,7 @@ def with_range(plan: Plan, engine: Engine, args: Mapping[str, Any]) -> Plan:
     if not isinstance(name, str) or "domain" not in args:
         raise BadPlan("write which knob, and its domain: a range, a list of choices, or one value")
     tables = plan.model_dump(mode="json")
-    wanted = tables["knobs"] or {
-        knob.name: own_domain(knob) for knob in engine.knobs(plan.engine.known_version) if knob.searched
-    }
+    wanted = tables["knobs"] or {knob.name: own_domain(knob) for knob in knobs_of(plan.engine, engine) if knob.searched}
     changed = _validated(plan, {**tables, "knobs": {**wanted, name: args["domain"]}})
     space_of(changed, engine)
     return changed

@@ -14,6 +14,7 @@ from engines.launch.build import missing_builds, run_builds
 from engines.launch.gpu_memory import GpuMemory
 from engines.launch.phases import CONTAINER, PROCESS, StartupPhases
 from tuner.server import launch_spec, launcher_for, pre_check_spec, runs_here, shown_launch
+from tuner.variants import knobs_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -90,7 +91,7 @@ class Upkeep:
     _checks: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        knobs = self.engine.knobs(self.plan.engine.known_version)
+        knobs = knobs_of(self.plan.engine, self.engine)
         self._costs = {knob.name: knob.cost for knob in knobs}
         self._checks = self.plan.engine.pre_check
         local = self.plan.gpu.local and runs_here(self.plan.engine)

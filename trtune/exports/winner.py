@@ -20,6 +20,7 @@ from sessions.text import clean_line
 from trtune.errors import UsageError
 from tuner.plan import Plan
 from tuner.search.problem import Meaning, meaning_of
+from tuner.variants import served
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -142,7 +143,7 @@ class Winner:
             container = planned.to_container()
             container = replace(container, image=self.wishes.image or container.image)
         elif self.wishes.image:
-            model = self.plan.engine.model
+            model, _ = served(self.plan.engine, self.trial.params)
             container = Container(
                 self.wishes.image,
                 gpus=tuple(str(place) for place in range(self.gpus)),
@@ -172,10 +173,11 @@ class Winner:
                 f"{self.path}: the server was started by someone else, so there is no configuration of ours"
             )
         simulated = self.simulated
+        model, settings = served(plan, self.trial.params)
         spec = self.engine.launch(
             LaunchRequest(
-                model=plan.model,
-                params=self.trial.params,
+                model=model,
+                params=settings,
                 host="0.0.0.0",  # noqa: S104 - for the user to narrow; a server nobody reaches serves nobody
                 port=self.wishes.port,
                 work_dir=folder,

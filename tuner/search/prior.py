@@ -62,7 +62,11 @@ LATENCIES: Final = ("ttft", "tpot", "itl", "e2e")
 
 def tensor_flops_per_s(gpu: GpuSpec) -> Array:
     """Dense tensor rate by precision; weight-only formats, and types the GPU lacks, compute in BF16."""
-    rates = {Precision.FP8: gpu.fp8_flops_per_s, Precision.NVFP4: gpu.fp4_flops_per_s}
+    rates = {
+        Precision.FP8: gpu.fp8_flops_per_s,
+        Precision.NVFP4: gpu.fp4_flops_per_s,
+        Precision.INT8: 2 * gpu.bf16_flops_per_s,
+    }
     return np.array([rates.get(precision) or gpu.bf16_flops_per_s for precision in PRECISIONS])
 
 

@@ -6,11 +6,12 @@ The prior and the feasibility checks read these and know no server's spelling.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engines.models import Precision, precision_from_name
+from engines.models import ModelShapeError, Precision, load_checkpoint, precision_from_name
 from tuner.search.problem import Meaning, meaning_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,15 @@ class Settings:
     def has(self, meaning: Meaning) -> bool:
         """Whether any knob has that meaning."""
         return meaning in self.columns
+
+
+@cache
+def _named(name: str) -> Precision:
+    """Precision of a checkpoint: from its folder where it has one here, else as its name says."""
+    try:
+        return load_checkpoint(name).weight_precision
+    except ModelShapeError:
+        return precision_from_name(name)
 
 
 class SettingsReader:
@@ -112,7 +122,7 @@ class SettingsReader:
         return float(value)
 
     def _weights(self, value: Value) -> Precision:
-        stated = precision_from_name(str(value)) if value is not None else Precision.BF16
+        stated = _named(str(value)) if value is not None else Precision.BF16
         if stated is Precision.BF16 and self._checkpoint is not None and value in (None, "auto", "none", ""):
             return self._checkpoint.weight_precision
         return stated

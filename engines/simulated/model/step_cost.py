@@ -23,6 +23,7 @@ _PREFILL_MFU: Final[dict[Precision, float]] = {
     Precision.FP8: 0.49,
     Precision.INT4_AWQ: 0.52,
     Precision.NVFP4: 0.42,
+    Precision.INT8: 0.49,
 }
 """Share of the dense tensor peak that large matrix products reach, power limit included."""
 
@@ -89,7 +90,7 @@ class StepCost:
 
 
 def _tensor_peak(gpu: GpuSpec, precision: Precision) -> float:
-    """Return the tensor rate matrix products run at; weight-only formats compute in BF16."""
+    """Return the tensor rate of matrix products: twice BF16's for INT8; weight-only formats compute in BF16."""
     if precision is Precision.FP8:
         if gpu.fp8_flops_per_s is None:
             raise UnsupportedPrecisionError(_unsupported("FP8", gpu))
@@ -98,7 +99,7 @@ def _tensor_peak(gpu: GpuSpec, precision: Precision) -> float:
         if gpu.fp4_flops_per_s is None:
             raise UnsupportedPrecisionError(_unsupported("NVFP4", gpu))
         return gpu.fp4_flops_per_s
-    return gpu.bf16_flops_per_s
+    return gpu.bf16_flops_per_s * (2 if precision is Precision.INT8 else 1)
 
 
 def _unsupported(precision: str, gpu: GpuSpec) -> str:
