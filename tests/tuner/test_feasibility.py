@@ -10,6 +10,7 @@ from engines.base import Value
 from engines.gpu.hardware import GPUS
 from engines.models import Checkpoint, load_checkpoint
 from tuner.search.feasibility import Feasibility
+from tuner.search.memory_estimate import estimate_memory
 from tuner.search.problem import Hardware, WorkloadShape
 from tuner.search.settings import SettingsReader
 
@@ -23,6 +24,8 @@ DEFAULTS: dict[str, Value] = {
     "kv_cache_config.dtype": "auto",
     "max_seq_len": None,
     "checkpoint": None,
+    "moe_expert_parallel_size": None,
+    "enable_attention_dp": False,
 }
 WORKLOAD = WorkloadShape(1000, 128, (32.0,), 1300, 170)
 
@@ -53,6 +56,13 @@ def test_what_works_is_let_through() -> None:
             {"tensor_parallel_size": 2, "pipeline_parallel_size": 4},
             "needs 8 GPUs",
             "tensor_parallel_size",
+        ),
+        (
+            "mixtral-8x7b",
+            "h100-sxm",
+            {"tensor_parallel_size": 4, "moe_expert_parallel_size": 3},
+            "8 experts cannot be dealt out evenly over 3 GPUs",
+            "moe_expert_parallel_size",
         ),
         ("qwen2.5-7b", "h100-sxm", {"tensor_parallel_size": 3}, "28 attention heads", "tensor_parallel_size"),
         ("llama-3.3-70b", "h100-sxm", {}, "weights of 141.1 GB a GPU", "tensor_parallel_size"),
@@ -108,3 +118,14 @@ def test_asking_for_fewer_requests_or_less_cache_never_makes_it_fail(
     if check.rejection(params) is None:
         assert check.rejection({**params, "max_batch_size": 8}) is None
         assert check.rejection({**params, "kv_cache_config.free_gpu_memory_fraction": 0.4}) is None
+
+
+def test_attention_data_parallelism_costs_weights_and_saves_copies_of_the_kv_cache() -> None:
+    checkpoint = load_checkpoint("qwen3-30b-a3b")
+    reader = SettingsReader(DEFAULTS, checkpoint)
+    rows = [{"tensor_parallel_size": 8, "enable_attention_dp": on} for on in (False, True)]
+
+    memory = estimate_memory(reader.of_params(rows), checkpoint.shape, Hardware(GPUS["h100-sxm"], 8))
+
+    assert memory.weight_bytes[1] > memory.weight_bytes[0]
+    assert memory.kv_bytes_per_token[1] == memory.kv_bytes_per_token[0] / 2, "4 KV heads on 8 GPUs are held twice"

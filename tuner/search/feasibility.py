@@ -96,6 +96,12 @@ def _unsupported(facts: Facts) -> NDArray[np.bool_]:
     return np.isin(facts.column(Meaning.WEIGHT_PRECISION, 0), missing)
 
 
+def _experts_do_not_divide(facts: Facts) -> NDArray[np.bool_]:
+    experts = facts.checkpoint.shape.experts
+    uneven: NDArray[np.bool_] = (experts > 1) & (experts % facts.column(Meaning.EXPERT_PARALLEL) != 0)
+    return uneven
+
+
 def _budget_is_too_small(facts: Facts) -> NDArray[np.bool_]:
     if facts.workload is None:
         return np.zeros(facts.settings.rows, dtype=np.bool_)
@@ -126,6 +132,14 @@ RULES: Final = (
         lambda facts: facts.column(Meaning.PIPELINE_PARALLEL) > facts.checkpoint.shape.layers,
         lambda facts: f"more pipeline stages than the model's {facts.checkpoint.shape.layers} layers",
         (Meaning.PIPELINE_PARALLEL,),
+    ),
+    Rule(
+        _experts_do_not_divide,
+        lambda facts: (
+            f"{facts.checkpoint.shape.experts} experts cannot be dealt out evenly over"
+            f" {facts.column(Meaning.EXPERT_PARALLEL)[0]:.0f} GPUs"
+        ),
+        (Meaning.EXPERT_PARALLEL,),
     ),
     Rule(
         _unsupported,

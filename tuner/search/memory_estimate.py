@@ -79,9 +79,13 @@ def estimate_memory(settings: Settings, shape: ModelShape, hardware: Hardware) -
     budget = settings.get(Meaning.TOKEN_BUDGET, DEFAULT_TOKEN_BUDGET)
     per_element = element_bytes(settings.get(Meaning.WEIGHT_PRECISION, 0))
     weights = (shape.linear_parameters * per_element + shape.embedding_parameters * 2.0) / shards
+    # Under attention data-parallelism each rank holds all attention weights, and whole KV heads of its own requests.
+    alone = settings.get(Meaning.ATTENTION_DP, 0) > 0
+    attention = shape.layers * shape.attention_parameters_per_layer * per_element
+    weights = weights + np.where(alone, attention * (1 / pp - 1 / shards), 0.0)
     free = hardware.gpu.hbm_bytes - _CONTEXT_BYTES - np.where(shards > 1, _PEER_BYTES, 0.0) - weights
     free = free - _activations(shape, tp, batch, budget) - _graphs(settings, shape, pp, batch)
-    copies = np.maximum(1.0, tp / shape.kv_heads)
+    copies = np.where(alone, 1.0, np.maximum(1.0, tp / shape.kv_heads))
     kv_element = element_bytes(settings.get(Meaning.KV_PRECISION, 0))
     per_token = 2.0 * shape.layers * shape.kv_heads * shape.head_dim * kv_element * copies / shards
     if settings.has(Meaning.TOTAL_MEMORY_SHARE):

@@ -151,7 +151,9 @@ class Roofline:
         memory = estimate_memory(settings, self._shape, self._hardware)
         evicting = settings.get(Meaning.POLICY, 0) > 0
         held_tokens = load.input_tokens + load.output_tokens * np.where(evicting, 0.7, 1.0)
-        limit = settings.get(Meaning.BATCH, DEFAULT_BATCH)[:, None] * pp
+        alone = settings.get(Meaning.ATTENTION_DP, 0) > 0
+        ranks = np.where(alone, settings.get(Meaning.TENSOR_PARALLEL, 1), 1.0)[:, None]
+        limit = settings.get(Meaning.BATCH, DEFAULT_BATCH)[:, None] * pp * ranks
         fits = np.maximum(memory.kv_tokens / held_tokens, 1.0)[:, None]
         running: Array = np.maximum(np.minimum(np.minimum(asked, limit), fits), 1e-3)
         return running

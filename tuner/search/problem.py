@@ -65,6 +65,8 @@ class Meaning(StrEnum):
     TENSOR_PARALLEL = "tensor_parallel"
     PIPELINE_PARALLEL = "pipeline_parallel"
     REPLICAS = "replicas"
+    EXPERT_PARALLEL = "expert_parallel"
+    ATTENTION_DP = "attention_dp"
     BATCH = "batch"
     TOKEN_BUDGET = "token_budget"  # noqa: S105 - tokens of text
     CHUNKED = "chunked"
@@ -85,6 +87,8 @@ _NAMES: Final[Mapping[Meaning, tuple[str, ...]]] = {
     Meaning.TENSOR_PARALLEL: ("tensor_parallel_size", "tensor_parallel", "tp_size", "tp"),
     Meaning.PIPELINE_PARALLEL: ("pipeline_parallel_size", "pipeline_parallel", "pp_size", "pp"),
     Meaning.REPLICAS: ("replicas", "data_parallel_size", "dp_size", "dp"),
+    Meaning.EXPERT_PARALLEL: ("moe_expert_parallel_size", "expert_parallel_size", "ep_size"),
+    Meaning.ATTENTION_DP: ("enable_attention_dp", "enable_dp_attention", "attention_dp"),
     Meaning.BATCH: ("max_batch_size", "max_num_seqs", "max_running_requests", "max_concurrent_requests", "parallel"),
     Meaning.TOKEN_BUDGET: ("max_num_tokens", "max_num_batched_tokens", "max_batch_prefill_tokens"),
     Meaning.CHUNKED: ("enable_chunked_prefill", "enable_chunked_context", "chunked_prefill"),
