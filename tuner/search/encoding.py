@@ -7,7 +7,7 @@ logarithmic axis from 0 to 1; unordered choices lie one apart from each other.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -86,6 +86,7 @@ class Grid:
 
     axes: tuple[Axis, ...]
     requires: tuple[tuple[int, tuple[tuple[int, frozenset[int]], ...]], ...]
+    _encoded: dict[tuple[Value, ...], NDArray[np.int64]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def size(self) -> float:
@@ -94,7 +95,12 @@ class Grid:
 
     def encode(self, params: Mapping[str, Value]) -> NDArray[np.int64]:
         """The grid's configuration nearest to one that names every axis."""
-        return np.array([axis.nearest(params[axis.name]) for axis in self.axes], dtype=np.int64)
+        key = tuple(params[axis.name] for axis in self.axes)
+        known = self._encoded.get(key)
+        if known is None:
+            known = np.array([axis.nearest(value) for axis, value in zip(self.axes, key, strict=True)], dtype=np.int64)
+            self._encoded[key] = known
+        return known
 
     def decode(self, codes: NDArray[np.int64]) -> dict[str, Value]:
         """The configuration of a row of codes."""
@@ -106,10 +112,13 @@ class Grid:
 
     def exact_coordinates(self, rows: list[dict[str, Value]]) -> list[NDArray[np.float64]]:
         """Coordinates of configurations whose values may lie between the grid's, one array per axis."""
-        return [
-            np.array([axis.place(row[axis.name]) for row in rows]).reshape(len(rows), axis.places.shape[1])
-            for axis in self.axes
-        ]
+        codes = np.array([self.encode(row) for row in rows], dtype=np.int64).reshape(len(rows), len(self.axes))
+        found = self.coordinates(codes)
+        for column, axis in enumerate(self.axes):
+            for place, row in enumerate(rows):
+                if axis.span is not None and row[axis.name] != axis.values[codes[place, column]]:
+                    found[column][place] = axis.place(row[axis.name])
+        return found
 
     def canonical(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows in which a knob without effect has its usual value, so that equal servers have equal rows; repeats are left out."""

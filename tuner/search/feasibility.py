@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tuner.search.settings import Settings, SettingsReader
 
 _GB: Final = 1e9
-_DOUBT_BYTES: Final = 0.05e9
+_DOUBT_BYTES: Final = 0.03e9
 """What the estimate may be off by without a rejection: a wrong one would hide a good configuration for good."""
 
 _CAPABILITY: Final = {Precision.FP8: (8, 9), Precision.NVFP4: (10, 0)}

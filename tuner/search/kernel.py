@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _PRODUCT_SHARE: Final = 0.5
 """Share of what fine knobs do together that depends on the coarse ones."""
 
+_MANY: Final = 64
+
 
 class Correlations:
     """Between two sets of points, for any length scales; what was worked out once is kept."""
@@ -33,6 +35,7 @@ class Correlations:
         """
         self._squares = np.stack([_squares(mine, theirs) for mine, theirs in zip(one, other, strict=True)])
         self._coarse, self._fine = tuple(coarse), tuple(fine)
+        self._one = list(one)
         self._single: dict[tuple[int, float], Array] = {}
         self._groups: dict[tuple[tuple[int, ...], tuple[float, ...]], Array] = {}
 
@@ -79,7 +82,13 @@ class Correlations:
 
     def _alone(self, axis: int, scale: float) -> Array:
         if (axis, scale) not in self._single:
-            self._single[axis, scale] = matern(self._squares[axis] / scale**2)
+            squares = self._squares[axis]
+            if len(squares) > _MANY:
+                # Many points share few values of a knob: one row of each is enough.
+                _, first, place = np.unique(self._one[axis], axis=0, return_index=True, return_inverse=True)
+                self._single[axis, scale] = matern(squares[first] / scale**2)[place.ravel()]
+            else:
+                self._single[axis, scale] = matern(squares / scale**2)
         return self._single[axis, scale]
 
 

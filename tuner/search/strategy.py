@@ -62,7 +62,7 @@ _REPEATS_FROM: Final = 10
 """Results after which a leader may be measured again."""
 
 _MOST_REPEATS: Final = 2
-_MOST_POINTS: Final = 110
+_MOST_POINTS: Final = 90
 """Results the model learns from at most: its cost grows with their cube, and what is far below the best says little about it."""
 
 _LATEST: Final = 30
