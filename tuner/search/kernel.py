@@ -36,6 +36,7 @@ class Correlations:
         self._squares = np.stack([_squares(mine, theirs) for mine, theirs in zip(one, other, strict=True)])
         self._coarse, self._fine = tuple(coarse), tuple(fine)
         self._one = list(one)
+        self._rows: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         self._single: dict[tuple[int, float], Array] = {}
         self._groups: dict[tuple[tuple[int, ...], tuple[float, ...]], Array] = {}
 
@@ -85,11 +86,20 @@ class Correlations:
             squares = self._squares[axis]
             if len(squares) > _MANY:
                 # Many points share few values of a knob: one row of each is enough.
-                _, first, place = np.unique(self._one[axis], axis=0, return_index=True, return_inverse=True)
-                self._single[axis, scale] = matern(squares[first] / scale**2)[place.ravel()]
+                first, place = self._distinct(axis)
+                self._single[axis, scale] = matern(squares[first] / scale**2)[place]
             else:
                 self._single[axis, scale] = matern(squares / scale**2)
         return self._single[axis, scale]
+
+    def _distinct(self, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """A row for each different coordinate on an axis, and which of them each row has."""
+        if axis not in self._rows:
+            coordinates = self._one[axis]
+            plain = coordinates[:, 0] if coordinates.shape[1] == 1 else coordinates
+            _, first, place = np.unique(plain, axis=0, return_index=True, return_inverse=True)
+            self._rows[axis] = first, place.ravel()
+        return self._rows[axis]
 
 
 def _squares(one: Array, other: Array) -> Array:

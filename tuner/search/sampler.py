@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from tuner.errors import BadPlan
 from tuner.search.record import observations_of
+from tuner.search.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -59,7 +60,8 @@ class RooflineSampler(BaseSampler):
         """The strategy's proposal; nothing when everything that may work was tried."""
         begun = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         pending = [other.params for other in begun if other.number != trial.number and other.params]
-        proposal = self._strategy.propose(observations_of(study) + self._known, trial.number, pending)
+        with one_thread():
+            proposal = self._strategy.propose(observations_of(study) + self._known, trial.number, pending)
         self._last = proposal
         return {} if proposal is None else proposal
 

@@ -42,6 +42,7 @@ from tuner.search.record import (
 from tuner.search.sampler import ROOFLINE, RooflineSampler, optuna_sampler
 from tuner.search.space import build_space
 from tuner.search.strategy import Strategy
+from tuner.search.threads import one_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -143,6 +144,7 @@ class Search:
         coarse = frozenset(knob.name for knob in knobs if knob.coarse)
         self._memory = FailureMemory(unordered=coarse | {knob.name for knob in knobs if knob.both_ways})
         self._remembered: set[int] = set()
+        self._completed: dict[int, Params] = {}
         self._knowledge = Knowledge(
             {knob.name: knob.default for knob in knobs} | self.space.fixed,
             self.objectives,
@@ -259,7 +261,8 @@ class Search:
         """
         if len(self.objectives) > 1:
             return self._best_of_front()
-        beliefs = self._strategy.believe(self._observations())
+        with one_thread():
+            beliefs = self._strategy.believe(self._observations())
         outside = self._best_outside()
         if not beliefs:
             return outside
@@ -424,7 +427,13 @@ class Search:
     def _times_tried(self, params: Params) -> int:
         trials = completed(self.study)
         # The baseline names only what it changes; what counts is the configuration that it stands for.
-        return sum(params in (trial.user_attrs.get(_PARAMS), self.space.complete(trial.params)) for trial in trials)
+        return sum(params in (trial.user_attrs.get(_PARAMS), self._whole(trial)) for trial in trials)
+
+    def _whole(self, trial: FrozenTrial) -> Params:
+        """The configuration that a trial stands for."""
+        if trial.number not in self._completed:
+            self._completed[trial.number] = self.space.complete(trial.params)
+        return self._completed[trial.number]
 
     def _enqueue_new(self) -> bool:
         """Queue a configuration drawn at random among those that are new and can work; False when there is none."""
