@@ -17,6 +17,7 @@ from tuner.quality.tasks import TaskError, run_tasks
 from tuner.rescoring import QUALITY
 from tuner.search.problem import Meaning, meaning_of
 from tuner.server import auth_headers
+from tuner.variants import knobs_of, wishes_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -118,10 +119,10 @@ class QualityGate:
 
     def altered(self, params: Mapping[str, Value]) -> tuple[str, ...]:
         """Knobs by which a configuration alters the model."""
-        reference, engine = self.reference_params(), self._bench.engine
+        reference, plan = self.reference_params(), self._bench.plan
         return tuple(
             knob.name
-            for knob in engine.knobs(self._bench.plan.engine.known_version)
+            for knob in knobs_of(plan.engine, self._bench.engine)
             if alters_model(knob.name) and params.get(knob.name, knob.default) != reference.get(knob.name, knob.default)
         )
 
@@ -156,8 +157,9 @@ class QualityGate:
 
     def _may_be_needed(self) -> bool:
         """Whether any configuration of the plan alters the model."""
-        knobs = self._bench.plan.knobs or {
-            knob.name: None for knob in self._bench.engine.knobs(self._bench.plan.engine.known_version) if knob.searched
+        plan = self._bench.plan
+        knobs = wishes_of(plan) or {
+            knob.name: None for knob in knobs_of(plan.engine, self._bench.engine) if knob.searched
         }
         return self._plan.mode == "always" or any(alters_model(name) for name in knobs)
 
