@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MOST_REPEATS = 2
 """Rounds that are repeated at most because the machine drifted; after that they count, and the session says so."""
 
+NEAR = 0.1
+"""A configuration that is worse than the best one by more than this share is no finalist: luck does not explain so much."""
+
 _META = "proof"
 
 
@@ -94,13 +97,21 @@ def _contestants(
     for trial in ranked:
         if trial.params not in [baseline.params, *(each.params for each in chosen)]:
             chosen.append(trial)
-    chosen = chosen[: bench.plan.search.finalists]
+    near = [trial for trial in chosen if _is_near(bench.objective, trial, first)]
+    chosen = near[: bench.plan.search.finalists]
     named = [(BASELINE, baseline), *((f"trial {trial.number}", trial) for trial in chosen)]
     return tuple(
         Contestant(name, trial.number, trial.params, level)
         for name, trial in named
         if (level := _level_of(bench, reader, trial)) is not None
     )
+
+
+def _is_near(objective: Objective, trial: Trial, best: Trial) -> bool:
+    """Whether a trial came near enough to the best one to be worth repeating."""
+    assert trial.score is not None
+    assert best.score is not None
+    return trial is best or objective.gain(trial.score, best.score) >= -NEAR
 
 
 def _ranked(objective: Objective, trials: Sequence[Trial], search: StudySearch) -> list[Trial]:
