@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 from tui.app import ScreenName, TrtuneApp
 from tui.clock import ViewClock
+from tui.comparing import SideChoice
+from tui.screens.compare import CompareScreen
+from tui.screens.inspect import InspectScreen
 from tui.snapshot import NS_PER_S
 
 if TYPE_CHECKING:
@@ -27,9 +30,9 @@ _FONT_FACE = re.compile(r"@font-face\s*\{.*?\}", re.DOTALL)
 
 
 async def take_pictures(session: Path, folder: Path, size: tuple[int, int] = SIZE) -> list[Path]:
-    """Save a picture of the Live and the Tune screen of a session.
+    """Save pictures of a session: Live, Tune, the requests of the best trial, and the best against the baseline.
 
-    Live is shown just before the best trial ends, when everything is under load; Tune at the end.
+    Live and requests are shown just before the best trial ends, when everything is under load; Tune at the end.
 
     Raises:
         TimeoutError: If the session cannot be read.
@@ -44,10 +47,25 @@ async def take_pictures(session: Path, folder: Path, size: tuple[int, int] = SIZ
             app.ask(replace(app.request, clock=clock))
             app.action_view(name)
             await _settled(app, pilot, clock)
-            path = folder / f"{name}.svg"
-            path.write_text(_self_contained(app.export_screenshot(title=f"trtune: {name}")), encoding="utf-8")
-            paths.append(path)
+            paths.append(_save(app, folder, name))
+        snapshot = await _shown(app, pilot)
+        clock = ViewClock(False, anchor_ns=_busy_moment(snapshot))
+        app.ask(replace(app.request, clock=clock, selected_trial=snapshot.best.number if snapshot.best else None))
+        await _settled(app, pilot, clock)
+        app.push_screen(InspectScreen())
+        await pilot.pause(1.0)
+        paths.append(_save(app, folder, "requests"))
+        app.pop_screen()
+        app.push_screen(CompareScreen(SideChoice(session, 0), SideChoice(session)))
+        await pilot.pause(3.0)
+        paths.append(_save(app, folder, "compare"))
     return paths
+
+
+def _save(app: TrtuneApp, folder: Path, name: str) -> Path:
+    path = folder / f"{name}.svg"
+    path.write_text(_self_contained(app.export_screenshot(title=f"trtune: {name}")), encoding="utf-8")
+    return path
 
 
 def _busy_moment(snapshot: Snapshot) -> int:

@@ -66,7 +66,7 @@ def test_a_cursor_makes_the_headings_tell_its_moment(both: Compared) -> None:
         (None, ""),
         (Change(5.0, None), "+5"),
         (Change(5.0, 0.5), "+50 %"),
-        (Change(5.0, 0.5, 0.4, 0.6, True, True), "+40 % to +60 %"),
+        (Change(5.0, 0.5, 0.4, 0.6, True, True), "+50 %  +40 to +60 %"),
         (Change(0.1, 0.01, -0.02, 0.04, False, True), "may be noise"),
     ],
 )

@@ -63,7 +63,7 @@ def test_log_looks_as_stored(snap_compare: SnapCompare, sample: Path) -> None:
 async def test_pictures_are_made_and_fetch_nothing(sample: Path, tmp_path: Path) -> None:
     paths = await take_pictures(sample, tmp_path / "pictures")
 
-    assert [path.name for path in paths] == ["live.svg", "tune.svg"]
+    assert [path.name for path in paths] == ["live.svg", "tune.svg", "requests.svg", "compare.svg"]
     for path in paths:
         text = path.read_text(encoding="utf-8")
         assert "SIMULATED" in text

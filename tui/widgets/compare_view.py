@@ -109,13 +109,14 @@ def heading_rows(compared: Compared, align: Align, window_ns: tuple[int, int], w
         facts = side.snapshot.facts
         score = f"  {number(side.trial.score)} {facts.objective.unit}".rstrip()
         simulated: tuple[Piece, ...] = ((" SIMULATED ", "badge"),) if facts.simulated else ()
+        room = max(0, width - 26 - len(simulated) * 11)
         told = f" {clean_line(side.name)}  {facts.engine}  {facts.model}  {side.trial.kind} {side.trial.state}"
         rows.append(
             (
                 (f" {letter} {curve} ", ink),
                 *simulated,
-                (shorten(told, max(0, width - 24 - len(simulated) * 11)), ""),
-                (shorten(score, 18), "strong"),
+                (fit(shorten(told, room), room), ""),
+                (fit_right(shorten(score, 18), 18), "strong"),
             )
         )
     start, end = (clock_text(t_ns) if t_ns >= 0 else f"-{clock_text(-t_ns)}" for t_ns in window_ns)
@@ -133,7 +134,7 @@ def results_rows(compared: Compared, load: int, width: int, height: int, glyphs:
     chosen = numbers.loads[load % len(numbers.loads)]
     which = f"at {chosen.label} ({load % len(numbers.loads) + 1} of {len(numbers.loads)})"
     rows: list[Row] = [title_row("results", width, glyphs, (shorten(which, max(0, width - 12)), "dim"))]
-    label, value = max(14, min(26, width - 36)), 9
+    label, value = max(14, min(26, width - 39)), 7
     rows.append(((fit("", label) + fit_right("A", value) + fit_right("B", value) + "   B against A", "dim"),))
     rows += _metric_rows(chosen, label, value, width)
     rows += [((shorten(f"note: {clean_line(note)}", width), "dim"),) for note in numbers.notes]
@@ -165,8 +166,9 @@ def change_text(change: Change | None) -> str:
     told = fit_right(percent(change.relative, signed=True), 7)
     if change.low is None or change.high is None:
         return told
+    low = percent(change.low, signed=True).removesuffix(" %")
     sure = "" if change.significant else "  may be noise"
-    return f"{told}  {percent(change.low, signed=True)} to {percent(change.high, signed=True)}{sure}"
+    return f"{told}  {low} to {percent(change.high, signed=True)}{sure}"
 
 
 def _change_ink(change: Change | None) -> str:
