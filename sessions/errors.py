@@ -38,3 +38,7 @@ class SessionUnwritable(SessionError):
 
 class DamagedData(SessionError):
     """A stored value cannot be decoded."""
+
+
+class BadCondition(SessionError):
+    """A condition cannot be understood; the text says what is wrong and how to write it."""

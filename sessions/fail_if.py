@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sessions.comparison import SCORED
-from sessions.errors import SessionError
+from sessions.errors import BadCondition, SessionError
 from sessions.slo import BadSlo, split_field
 
 if TYPE_CHECKING:
@@ -27,10 +27,6 @@ _FORM = re.compile(
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
 }  # fmt: skip
-
-
-class BadCondition(SessionError):
-    """A condition cannot be understood; the text says what is wrong and how to write it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tui.sample_session import write_sample_session
+
 HEADLESS = ("sessions.recorder", "sessions.reader", "engines.registry", "tuner.plan", "tuner.worker", "trtune.follow")
 SCREEN_START = ("tui.app",)
 HOT_PATH = ("tuner.load.hotpath.__main__",)
@@ -38,6 +40,21 @@ def test_the_screen_starts_without_heavy_libraries(module: str) -> None:
     loaded = modules_after(module)
 
     assert not {name.split(".")[0] for name in loaded} & {"numpy", "pandas", "optuna", "aiohttp", "engines", "tuner"}
+
+
+def test_replaying_loads_nothing_heavy_before_the_screen(tmp_path: Path) -> None:
+    session = write_sample_session(tmp_path / "sample.trtune")
+    code = (
+        "import sys, tui.app, tui.terminal\n"
+        "tui.terminal.terminal_problem = lambda: None\n"
+        "tui.app.run_app = lambda *_, **__: sys.exit(print('\\n'.join(sys.modules)))\n"
+        f"from trtune.cli import run; run(['replay', {str(session)!r}])"
+    )
+
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+
+    assert "tui.front_door" in loaded
+    assert not {name.split(".")[0] for name in loaded} & {"numpy", "pandas", "optuna", "aiohttp", "pydantic"}
 
 
 @pytest.mark.parametrize("module", HOT_PATH)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from engines.errors import BadConfiguration, EngineError, MissingProgram, Unreachable
-from sessions.errors import SessionError
-from sessions.fail_if import BadCondition
+from sessions.errors import BadCondition, SessionError
 from tuner.errors import BadPlan, TunerError
 from tuner.load.errors import LoadError
 

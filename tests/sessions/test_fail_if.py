@@ -6,8 +6,8 @@ import pytest
 
 from sessions.compare import compare, take_side
 from sessions.comparison import Comparison
-from sessions.errors import SessionError
-from sessions.fail_if import BadCondition, FailIf
+from sessions.errors import BadCondition, SessionError
+from sessions.fail_if import FailIf
 from sessions.reader import SessionReader
 from tests.sessions.made import MadeTrial, Speed, write_session
 

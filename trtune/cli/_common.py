@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tuner.plan import Plan
 
 STOP_WAIT_S = 120.0
+SQLITE_MAGIC = b"SQLite format 3\0"
 
 
 def add_output_flags(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +48,9 @@ def show(path: Path, args: argparse.Namespace, *, live: bool) -> int:
     Returns:
         The exit status.
     """
-    from trtune.follow import Follower
-
     if wants_lines(args):
+        from trtune.follow import Follower
+
         follower = Follower(path, json=getattr(args, "json", False))
         return follower.run() if live else _conclude(follower, path)
     return _on_screen(path, args, live=live)
@@ -169,12 +170,16 @@ def require_session(told: str) -> Path:
     import atexit
 
     from sessions.errors import NotASession
-    from sessions.packing import Readable, is_packed
     from trtune.paths import find_session, sessions_dir
 
     path = find_session(told)
     if not path.is_file():
         raise NotASession(f"{told}: no such session, neither here nor in {sessions_dir()}; see: trtune sessions")
+    with path.open("rb") as file:
+        if file.read(len(SQLITE_MAGIC)) == SQLITE_MAGIC:  # no pack: the screen need not wait for what unpacks
+            return path
+    from sessions.packing import Readable, is_packed
+
     if not is_packed(path):
         return path
     readable = Readable(path)
