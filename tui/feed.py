@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tui.building import ViewRequest
 
+GONE = "the session file is gone; what is shown is the last that was read"
+
 RETRY_S = 1.0
 """How long to wait before a file that cannot be read is tried again."""
 
@@ -77,6 +79,8 @@ class Feed(threading.Thread):
                 self._ended.wait(RETRY_S)
 
     def _in_words(self, error: Exception) -> str:
+        if not self.path.is_file():
+            return clean_line(f"{self.path.name}: {GONE}")
         told = str(error).replace(str(self.path), self.path.name)
         if not isinstance(error, SessionError):
             told = f"{self.path.name} holds a value of the wrong kind ({told})"
@@ -89,7 +93,7 @@ class Feed(threading.Thread):
             started_s = time.monotonic()
             request = self._request
             if not self.path.is_file():
-                raise NotASession(f"{self.path}: the session file is gone; what is shown is the last that was read")
+                raise NotASession(f"{self.path}: {GONE}")
             if request is not shown or request.clock.playing or builder.due():
                 snapshot = builder.build(request, now_ns=time.monotonic_ns(), now_utc_ns=time.time_ns())
                 self._drawn.clear()

@@ -35,6 +35,9 @@ _STEERING = ("enqueue", "dequeue", "ranges", "objective", "prove")
 MIN_UPPER_ROWS = 14
 """What the comparison of best and baseline needs."""
 
+NARROW_CELLS = 110
+"""Below this width the comparison lies under the table, as the style sheet says."""
+
 _OTHER_ROWS = 7
 """Rows of header, timeline and keys."""
 
@@ -57,6 +60,10 @@ class TuneScreen(SessionScreen):
         key("E", "export", "export", "The best configuration, ready to use"),
     ]
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._upper_height: int | str = ""
+
     def compose_body(self) -> ComposeResult:
         """Table and comparison above, views of the search and detail below."""
         with Horizontal(id="upper"):
@@ -69,12 +76,12 @@ class TuneScreen(SessionScreen):
 
     def show(self, snapshot: Snapshot) -> None:
         """Draw a snapshot, the upper half no taller than it needs."""
-        if not self.has_class("-narrow"):
-            upper = self.query_one("#upper")
-            half = max(MIN_UPPER_ROWS, (self.size.height - _OTHER_ROWS) // 2)
-            rows = max(MIN_UPPER_ROWS, min(len(snapshot.all_trials) + 2, half))
-            if upper.styles.height is None or upper.styles.height.value != rows:
-                upper.styles.height = rows
+        half = max(MIN_UPPER_ROWS, (self.size.height - _OTHER_ROWS) // 2)
+        rows = max(MIN_UPPER_ROWS, min(len(snapshot.all_trials) + 2, half))
+        wanted: int | str = "3fr" if self.size.width < NARROW_CELLS else rows
+        if wanted != self._upper_height:
+            self._upper_height = wanted
+            self.query_one("#upper").styles.height = wanted
         super().show(snapshot)
 
     @on(TrialTable.Opened)

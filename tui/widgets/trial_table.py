@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tui.snapshot import Snapshot
 
-_COLUMNS = (("#", 5), ("kind", 7), ("state", 10), ("score", 7), ("gain", 7), ("TTFT p99", 9), ("TPOT p99", 9))
+_COLUMNS = (("#", 5), ("kind", 7), ("state", 11), ("score", 7), ("gain", 7), ("TTFT p99", 9), ("TPOT p99", 9))
 _LEFT = ("kind", "state")
 _NARROW_OUT = ("kind", "TPOT p99")
 """Columns left out below `_NARROW` cells."""
