@@ -107,7 +107,6 @@ def _run_screen(path: Path | None, args: argparse.Namespace, *, live: bool, setu
 def _after_screen(result: AppResult, path: Path | None, *, live: bool) -> int:
     """What is left to do and to say once the screen is gone."""
     from sessions.commands import send_command
-    from trtune.follow import Follower
     from tui.terminal import in_browser
 
     shown = result.session or path
@@ -122,6 +121,8 @@ def _after_screen(result: AppResult, path: Path | None, *, live: bool) -> int:
         return DONE
     if result.action == "stop":
         _wait_until_over(shown)
+    from trtune.follow import Follower  # a second, for which nobody who leaves waits
+
     return _conclude(Follower(shown, json=False), shown)
 
 
