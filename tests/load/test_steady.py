@@ -22,9 +22,16 @@ def ar1(rng: np.random.Generator, count: int, correlation: float, mean: float = 
     return values + mean
 
 
-@pytest.mark.parametrize(("freedom", "quantile"), [(7, 2.3646), (9, 2.2622), (15, 2.1314), (31, 2.0395), (200, 1.9719)])
-def test_student_t(freedom: int, quantile: float) -> None:
-    assert student_t(0.95, freedom) == pytest.approx(quantile, rel=1e-3)
+@pytest.mark.parametrize(
+    ("freedom", "quantile"),
+    [(1, 12.70620), (2, 4.302653), (3, 3.182446), (7, 2.364624), (15, 2.131450), (200, 1.971896), (1e5, 1.959988)],
+)
+def test_student_t(freedom: float, quantile: float) -> None:
+    assert student_t(0.95, freedom) == pytest.approx(quantile, rel=1e-6)
+
+
+def test_student_t_lies_between_its_neighbours_for_a_fraction_of_a_degree() -> None:
+    assert student_t(0.95, 3) < student_t(0.95, 2.5) < student_t(0.95, 2)
 
 
 @pytest.mark.parametrize(("correlation", "count", "least"), [(0.0, 640, 0.90), (0.5, 1280, 0.88), (0.9, 5120, 0.85)])

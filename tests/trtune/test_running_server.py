@@ -125,8 +125,8 @@ def test_a_finished_session_is_told_and_exported(program: Program, plan: object,
     told = program.run("replay", program.session, "--json")
     config = program.run("export", program.session, "--format", "config", "--trial", "1")
     command = program.run("export", program.session, "--format", "command", "--trial", "1")
-    trials = program.run("export", program.session, "--format", "trials-csv")
-    requests = program.run("export", program.session, "--format", "requests-csv", "--trial", "0")
+    trials = program.run("export", program.session, "--format", "csv")
+    requests = program.run("export", program.session, "--format", "csv", "--table", "requests", "--trial", "0")
     output = tmp_path / "best.yaml"
     first = program.run("export", program.session, "--output", output)
     second = program.run("export", program.session, "--output", output)

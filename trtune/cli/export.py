@@ -19,15 +19,16 @@ _WIDTH = max(len(name) for name in FORMS) + 2
 EPILOG = (
     "formats:\n"
     + "".join(f"  {name.ljust(_WIDTH)} {form.help}\n" for name, form in FORMS.items())
-    + """
+    + f"""
 tables, with --table NAME (default: trials) or --table all:
-  csv, parquet, json (one object a line): trials, levels, phases, requests, tokens, gpu, engine, load, events, log
+  csv, parquet, json (one object a line): {", ".join(TABLE_NAMES)}
 
 examples:
   trtune export SESSION --format config > best.yaml
   trtune export SESSION --format docker --image nvcr.io/nvidia/tensorrt-llm/release:1.2.0 > serve.sh
   trtune export SESSION --format kubernetes --image IMAGE | kubectl apply -f -
   trtune export SESSION --trial 4 --format json
+  trtune export SESSION --format csv --table requests > requests.csv
   trtune export SESSION --format parquet --table all --output FOLDER
 """
 )

@@ -50,9 +50,5 @@ FORMS: Mapping[str, Form] = {
     "model-yaml": Form("Triton: the backend's model.yaml or model.json", _of_winner(triton.model_yaml)),
     "aiperf": Form("an AIPerf command with the load of the winning level", _of_winner(load.aiperf)),
     "json": Form("the trial with everything known about it", lambda reader, number, _: data.trial_json(reader, number)),
-    "trials-csv": Form("all trials, a row each", lambda reader, _number, _wishes: data.trials_csv(reader)),
-    "requests-csv": Form(
-        "all requests of the trial, a row each", lambda reader, number, _: data.requests_csv(reader, number)
-    ),
 }
 """Forms by name."""

@@ -15,6 +15,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from sessions.batches import student_t
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -78,37 +80,9 @@ def judge(
     half = math.inf
     if len(logs) > 1:
         own = 1 - (1 - confidence) / finalists
-        half = t_quantile(own, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
+        half = student_t(own, len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
     gain, low, high = (_share(value, sign) for value in (mean, mean - half, mean + half))
     return Verdict(gain, low, high, len(pairs), low > 0, _words(gain, low, high, len(pairs), confidence))
-
-
-def t_quantile(confidence: float, freedom: int) -> float:
-    """Two-sided quantile of Student's t, exact to a millionth also for one or two degrees of freedom."""
-    low, high = 0.0, 1.0
-    while _within(high, freedom) < confidence:
-        high *= 2
-    while high - low > 1e-6 * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if _within(middle, freedom) < confidence else (low, middle)
-    return high
-
-
-def _within(t: float, freedom: int) -> float:
-    """Probability that Student's t lies within ±t, by its finite sums (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
-    angle = math.atan(t / math.sqrt(freedom))
-    square = math.cos(angle) ** 2
-    if freedom % 2:
-        term, total = math.cos(angle), 0.0
-        for k in range(3, freedom + 1, 2):
-            total += term
-            term *= square * (k - 1) / k
-        return 2 / math.pi * (angle + math.sin(angle) * total)
-    term, total = 1.0, 0.0
-    for k in range(2, freedom + 1, 2):
-        total += term
-        term *= square * (k - 1) / k
-    return math.sin(angle) * total
 
 
 def _share(log_ratio: float, sign: float) -> float:
