@@ -64,7 +64,7 @@ class Trial:
 
     Attributes:
         number: Counts from 0; the baseline is usually 0.
-        kind: `baseline`, `search`, `enqueued`, `proof`, `reference`, `bench` or `watch`.
+        kind: `baseline`, `search`, `enqueued`, `proof`, `reference` or `bench`.
         state: `running`, one of `FINISHED_STATES`, or `interrupted` (its worker died).
         params: What was asked for.
         effective: What was read back from the server.

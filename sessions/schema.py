@@ -71,7 +71,7 @@ CREATE TABLE sample (
 {ROLLUP_TABLE}
 CREATE TABLE trial (
     number INTEGER PRIMARY KEY,
-    kind TEXT NOT NULL,                     -- baseline, search, enqueued, proof, bench, watch
+    kind TEXT NOT NULL,                     -- baseline, search, enqueued, proof, reference, bench
     state TEXT NOT NULL,                    -- running, complete, pruned, infeasible, failed, skipped, interrupted
     params TEXT NOT NULL,                   -- JSON: what was asked for
     effective TEXT NOT NULL DEFAULT '{{}}',   -- JSON: what was read back from the server
@@ -103,7 +103,7 @@ CREATE TABLE phase (
     id INTEGER PRIMARY KEY,
     trial INTEGER NOT NULL REFERENCES trial (number),
     level INTEGER REFERENCES level (id),
-    name TEXT NOT NULL,                     -- prepare, start, warm-up, measure, drain, stop
+    name TEXT NOT NULL,                     -- one of sessions.records.PHASES
     start_ns INTEGER NOT NULL,
     end_ns INTEGER
 );
@@ -122,7 +122,7 @@ CREATE INDEX request_block_time ON request_block (level, start_ns);
 CREATE TABLE log (
     id INTEGER PRIMARY KEY,
     t_ns INTEGER NOT NULL,
-    stream TEXT NOT NULL,                   -- server, worker, load
+    stream TEXT NOT NULL,                   -- server, worker, build, pre-check
     level TEXT NOT NULL,                    -- debug, info, warning, error
     text TEXT NOT NULL
 );
@@ -131,7 +131,7 @@ CREATE INDEX log_time ON log (t_ns);
 CREATE TABLE event (                        -- marks on the time axis
     id INTEGER PRIMARY KEY,
     t_ns INTEGER NOT NULL,
-    kind TEXT NOT NULL,                     -- best, mark, command, warning, drift
+    kind TEXT NOT NULL,                     -- best, mark, command, warning, drift, verdict, neighbours, placed
     trial INTEGER,
     text TEXT NOT NULL,
     data TEXT NOT NULL DEFAULT '{{}}'         -- JSON
@@ -141,7 +141,7 @@ CREATE INDEX event_time ON event (t_ns);
 CREATE TABLE command (                      -- what an operator asks of the worker
     id INTEGER PRIMARY KEY,
     utc_ns INTEGER NOT NULL,
-    kind TEXT NOT NULL,                     -- pause, resume, skip, stop, enqueue, mark
+    kind TEXT NOT NULL,                     -- one of sessions.records.COMMAND_KINDS
     args TEXT NOT NULL DEFAULT '{{}}',        -- JSON
     state TEXT NOT NULL DEFAULT 'asked',    -- asked, taken, done, refused
     reply TEXT NOT NULL DEFAULT ''

@@ -29,7 +29,7 @@ QUALITY: Final = "quality"
 SCORED_FOR: Final = "scored_for"
 """Key in the session's meta: what its trials were scored for. Another purpose than the plan's means that a kill came between."""
 
-_NOT_SEARCHED: Final = (PROOF, REFERENCE, "bench", "watch")
+_NOT_SEARCHED: Final = (PROOF, REFERENCE, "bench")
 _MEASURED: Final = ("complete", "pruned")
 
 
