@@ -95,6 +95,7 @@ tpot_p99_ms         f time per output token, 99th percentile
 e2e_p50_ms          f request latency, median
 e2e_p99_ms          f request latency, 99th percentile
 client_lag_p99_ms   f how late we read what the kernel had stamped, 99th percentile
+slo_met_ratio       f share of the requests ended last that met every SLO on single requests
 """)
 
 COLUMNS = {"gpu": GPU_COLUMNS, "engine": ENGINE_COLUMNS, "load": LOAD_COLUMNS}

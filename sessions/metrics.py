@@ -15,7 +15,7 @@ from sessions.clock import NS_PER_MS, NS_PER_S
 from sessions.requests import ABSENT, RequestStatus, RequestTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -265,19 +265,26 @@ def chunk_gaps(table: RequestTable) -> Gaps:
     )
 
 
+_PER_REQUEST: Mapping[str, Callable[[RequestValues], NDArray[np.float64]]] = {
+    "ttft": lambda values: values.ttft_ms,
+    "tpot": lambda values: values.tpot_ms,
+    "e2e": lambda values: values.e2e_ms,
+    "itl": lambda values: values.itl_avg_ms,
+    "output_token_throughput_per_user": lambda values: values.tokens_per_s,
+}
+"""Metrics of which a single request has one value, and that value."""
+
+
+def slos_of_requests(slos: Sequence[Slo]) -> tuple[Slo, ...]:
+    """The SLOs that a single request meets or does not, whatever their statistic."""
+    return tuple(slo for slo in slos if slo.metric in _PER_REQUEST)
+
+
 def meets(values: RequestValues, slos: Sequence[Slo]) -> NDArray[np.bool_]:
     """Which requests meet every SLO that can be judged per request; a request without the value does not."""
-    per_request: Mapping[str, NDArray[np.float64]] = {
-        "ttft": values.ttft_ms,
-        "tpot": values.tpot_ms,
-        "e2e": values.e2e_ms,
-        "itl": values.itl_avg_ms,
-        "output_token_throughput_per_user": values.tokens_per_s,
-    }
     met = np.ones(len(values.ttft_ms), dtype=np.bool_)
-    for slo in slos:
-        if slo.metric in per_request:
-            met &= slo.compare(per_request[slo.metric])
+    for slo in slos_of_requests(slos):
+        met &= slo.compare(_PER_REQUEST[slo.metric](values))
     return met
 
 

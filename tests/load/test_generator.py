@@ -159,6 +159,25 @@ async def test_a_cancelled_level_leaves_the_generator_usable(generator: LoadGene
     assert len(outcome.table) == 4
 
 
+async def test_the_share_of_requests_that_meet_the_slos_is_told_while_a_level_runs(generator: LoadGenerator) -> None:
+    async def every_third_late(exchange: Exchange) -> None:
+        await exchange.whole(0.2 if exchange.number % 3 == 0 else 0.001)
+
+    slos = [Slo.parse("e2e:p99:<=:500"), Slo.parse("error_ratio:avg:<=:0.5")]
+    async with serving(every_third_late) as (url, _):
+        outcome = await run_level(generator, url, Level("concurrency", 3), stop=StopRule(max_s=3.0, min_s=0), slos=slos)
+    told = [progress.slo_met_ratio for progress in outcome.progress if not np.isnan(progress.slo_met_ratio)]
+    assert told[0] > told[-1]
+    assert 0 < told[-1] < 1
+
+
+async def test_without_slos_on_requests_no_share_is_told(generator: LoadGenerator) -> None:
+    stop = StopRule(max_s=1.5, min_s=0)
+    async with serving(good) as (url, _):
+        outcome = await run_level(generator, url, stop=stop, slos=[Slo.parse("error_ratio:avg:<=:0.5")])
+    assert all(np.isnan(progress.slo_met_ratio) for progress in outcome.progress)
+
+
 async def test_goodput_counts_what_meets_the_slos(generator: LoadGenerator) -> None:
     async with serving(good) as (url, _):
         outcome = await run_level(generator, url, slos=[Slo.parse("ttft:60000"), Slo.parse("e2e:0.001")])

@@ -48,3 +48,16 @@ def test_failures_are_counted_apart() -> None:
     live = LiveWindow()
     live.note_end(SETTLED_NS, good=False, failed=True, isl_tokens=7, tpot_ms=math.nan, e2e_ms=math.nan)
     assert (live.done_total, live.failed_total, live.input_tokens_total) == (0, 1, 0)
+
+
+def test_share_of_requests_that_meet_the_slos_is_that_of_the_last_seconds() -> None:
+    live = LiveWindow()
+    live.note_judged([10 * S, 11 * S], [False, False])
+    live.note_judged([SETTLED_NS, SETTLED_NS - 1, SETTLED_NS - 2, SETTLED_NS - 3], [True, True, False, True])
+    assert live.figures(0, NOW_NS)["slo_met_ratio"] == 0.75
+
+
+def test_without_a_judged_request_the_share_is_unknown() -> None:
+    live = LiveWindow()
+    live.note_end(SETTLED_NS, good=True, failed=False, isl_tokens=7, tpot_ms=11.0, e2e_ms=200.0)
+    assert "slo_met_ratio" not in live.figures(0, NOW_NS)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sessions.metrics import METRICS, STATS, chunk_gaps, describe, request_values, summarise
 from sessions.requests import ABSENT, ClockKind, RequestStatus, RequestTable
+from sessions.resources import Resources, with_resources
 from sessions.slo import Slo
 
 MS = 1_000_000
@@ -175,7 +176,8 @@ def test_an_empty_window_says_nothing_about_latency() -> None:
 
 
 def test_every_result_is_in_the_glossary() -> None:
-    summary = summarise(table(row(sent_ms=1, scheduled_ms=0, cached_tokens=3)), 0, S, [Slo.parse("ttft:1")])
+    of_requests = summarise(table(row(sent_ms=1, scheduled_ms=0, cached_tokens=3)), 0, S, [Slo.parse("ttft:1")])
+    summary = with_resources(of_requests, Resources(gpus=2, energy_j=700.0, window_s=1.0, gpu_hour_price=3.0))
     assert set(summary) == set(METRICS)
     for name, statistics in summary.items():
         assert set(statistics) == (set(STATS) if METRICS[name].distribution else {"avg"})

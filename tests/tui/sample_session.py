@@ -410,6 +410,7 @@ class _Writer:
                 "e2e_p50_ms": 256 * plan.itl_p50_ms,
                 "e2e_p99_ms": 310 * plan.itl_p50_ms,
                 "client_lag_p99_ms": 0.08,
+                "slo_met_ratio": 1.0 - 0.4 * (spike - 1.0),
             }
             self._recorder.add_sample(self._load, t_ns, [lat.get(c.name, math.nan) for c in COLUMNS["load"]])
 

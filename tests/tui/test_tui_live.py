@@ -15,7 +15,7 @@ from tui.glyphs import ASCII, BRAILLE
 from tui.terminal import TerminalSettings
 from tui.widgets.gpu_wall import gpu_rows, wanted_height
 from tui.widgets.plot_grid import grid_rows, grid_shape, live_plots
-from tui.widgets.server_panel import kv_row, latency_row, requests_row
+from tui.widgets.server_panel import kv_row, latency_row, requests_row, work_row
 from tui.widgets.status import header_row, limit_row, strip_row
 
 if TYPE_CHECKING:
@@ -74,6 +74,10 @@ def test_server_panel_tells_kv_cache_requests_and_latency(busy_snapshot: Snapsho
     assert "of 412k tokens" in text_of([kv_row(busy_snapshot, 120, BRAILLE)])
     assert "64 of 512 running" in text_of([requests_row(busy_snapshot, 120, BRAILLE)])
     assert "TTFT" in text_of([latency_row(busy_snapshot, 120, BRAILLE)])
+
+
+def test_share_of_requests_that_meet_the_slos_is_shown(busy_snapshot: Snapshot) -> None:
+    assert "100 % meet the SLOs" in text_of([work_row(busy_snapshot, 160)])
 
 
 def test_latency_beyond_its_limit_is_marked(busy_snapshot: Snapshot) -> None:

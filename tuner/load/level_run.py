@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sessions.clock import NS_PER_S
+from sessions.metrics import meets, request_values, slos_of_requests
 from sessions.requests import RequestStatus, RequestTable
 from tuner.load.collector import Collector
 from tuner.load.errors import GeneratorLost, Unreachable
@@ -75,6 +76,7 @@ class LevelRun:
             end_mark_needed=job.endpoint.api != "triton",
         )
         self._feed = Feed(job, self._processes, self._collector)
+        self._slos = slos_of_requests(job.slos)
         self._tables: list[RequestTable] = []
         self._ends_ns: list[int] = []
         self._last_good_ns = 0
@@ -280,6 +282,16 @@ class LevelRun:
         if len(table):
             self._tables.append(table)
             self._on_requests(table)
+            self._judge_live(table)
+
+    def _judge_live(self, table: RequestTable) -> None:
+        """Tell the sliding window which of the requests that have just ended met the SLOs."""
+        if not self._slos:
+            return
+        ended = table.select(table.status != RequestStatus.CANCELLED)
+        met = (ended.status == RequestStatus.OK) & meets(request_values(ended), self._slos)
+        ends_ns = ended.end_ns + self._job.clock.base_monotonic_ns
+        self._collector.live.note_judged(ends_ns.tolist(), met.tolist())
 
     def _progress(self, now_ns: int) -> LoadProgress:
         level, live = self._job.level, self._collector.live

@@ -44,6 +44,8 @@ class LoadProgress:
         request_rps: Requests that ended well, per second.
         ttft_p50_ms: Percentiles of TTFT, and so on.
         client_lag_p99_ms: Lag of the client itself behind the kernel.
+        slo_met_ratio: Share of the ended requests that met every SLO on single requests; failures did not, and what the
+            client gave up is not counted.
     """
 
     t_ns: int
@@ -68,6 +70,7 @@ class LoadProgress:
     e2e_p50_ms: float = nan
     e2e_p99_ms: float = nan
     client_lag_p99_ms: float = nan
+    slo_met_ratio: float = nan
 
 
 LOAD_COLUMNS = tuple(
@@ -98,6 +101,7 @@ class LiveWindow:
         self._tpot: _Series = deque()
         self._e2e: _Series = deque()
         self._lag: _Series = deque()
+        self._met: deque[tuple[int, bool]] = deque()
 
     def note_chunks(self, arrived_ns: list[int], tokens: list[int]) -> None:
         """Chunks of one stream have arrived, with so many tokens each."""
@@ -140,6 +144,10 @@ class LiveWindow:
             if tpot_ms == tpot_ms:
                 self._tpot.append((end_ns, (tpot_ms,)))
 
+    def note_judged(self, ends_ns: list[int], met: list[bool]) -> None:
+        """Requests that ended at these times did or did not meet the SLOs."""
+        self._met.extend(sorted(zip(ends_ns, met, strict=True)))
+
     def figures(self, start_ns: int, now_ns: int) -> dict[str, float]:
         """Columns of LoadProgress for the seconds before now; `start_ns` is when the level began. Times are monotonic."""
         end_ns = now_ns - int(SETTLE_S * NS_PER_S)
@@ -158,6 +166,10 @@ class LiveWindow:
             values = np.concatenate([entry[1] for entry in series]) if series else np.empty(0)
             found = np.percentile(values, ranks) if values.size else [nan] * len(ranks)
             figures.update({f"{name}_p{rank}_ms": float(value) for rank, value in zip(ranks, found, strict=True)})
+        while self._met and self._met[0][0] < begin_ns:
+            self._met.popleft()
+        if self._met:
+            figures["slo_met_ratio"] = sum(met for _, met in self._met) / len(self._met)
         if span_s > 0:
             buckets = self.bucket_tokens
             tokens = sum(buckets.get(bucket, 0) for bucket in range(begin_ns // BUCKET_NS, end_ns // BUCKET_NS))
