@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from tuner.search.candidates import Candidates, in_turn
 from tuner.search.chances import chance_to_pass, chance_to_start
 from tuner.search.history import History, Observation
 from tuner.search.pareto import Directions
@@ -29,22 +30,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Codes = NDArray[np.int64]
 
-_ENUMERABLE: Final = 30_000
-"""A grid up to this size is looked at whole; a larger one through as many random rows."""
-
-_POOL: Final = 400
-_LOOKED_AT: Final = 8
-"""How many times the pool is looked through at most for configurations that are allowed."""
-
-_LEADERS: Final = 4
-_TWO_CHANGES: Final = 30
-_RANDOM: Final = 100
-_MOST_CANDIDATES: Final = 700
-_FEWEST_FAR: Final = 200
-_WHOLE: Final = 2
-"""Leaders around which also a knob is moved that only goes together with another one moved."""
-
-_REPAIRS: Final = 2
 _BELIEVED: Final = 0.5
 """Trust in the prior below which the search goes step by step from its leaders: far from all measurements it knows nothing."""
 
@@ -150,21 +135,14 @@ class Strategy:
         self._built = [place for place, axis in enumerate(grid.axes) if axis.name in built]
         self._objectives = tuple(objectives)
         self._prior = prior
-        self._feasible = feasible
-        self._allowed = allowed
         self._forbidden = forbidden
-        self._fits: dict[bytes, bool] = {}
         self._seed = seed
         self._surrogate = Surrogate([axis.coarse for axis in grid.axes], has_prior=prior is not None)
         self._learnt: tuple[bytes, bytes] | None = None
         self._coarse_columns = tuple(place for place, axis in enumerate(grid.axes) if axis.coarse)
-        rng = np.random.default_rng(seed)
-        rows = grid.everything() if grid.size <= _ENUMERABLE else grid.draw(rng, _ENUMERABLE)
-        rows = grid.canonical(rows)
-        rows = rows[feasible(rows)]
-        rng.shuffle(rows)
-        self._rows = rows
-        self._best_first = self._prior_order(rows)
+        self._space = Candidates(grid, feasible=feasible, allowed=allowed, seed=seed)
+        if prior is not None and len(self._space.rows):
+            self._space.put_in_order(self._first_reach(self._space.rows))
 
     @property
     def most_repeats(self) -> int:
@@ -173,9 +151,9 @@ class Strategy:
 
     def diverse(self, count: int) -> list[dict[str, Value]]:
         """The prior's best and then good ones that differ much from those before; empty without a prior."""
-        if self._best_first is None or self._prior is None:
+        rows = self._space.best_by_prior()
+        if not len(rows):
             return []
-        rows = self._rows[self._best_first[:_POOL]]
         reach = self._prior_reach(rows)
         utility = (reach - reach.max(axis=0)).max(axis=1)
         chosen: list[int] = []
@@ -201,7 +179,7 @@ class Strategy:
         rng = np.random.default_rng((self._seed, turn))
         history = History(self._grid, self._objectives, observations, pending)
         view = self._view(history, turn)
-        candidates = self._candidates(history, view, rng)
+        candidates = self._space.worth_a_look(history, view.reach, rng)
         if not len(candidates):
             return None
         tried = history.times_tried(candidates)
@@ -271,7 +249,7 @@ class Strategy:
         ]
         history = History(self._grid, self._objectives, good)
         reach = self._view(history, 0).reach
-        return [good[place].params for place in (_in_turn(reach) if len(good) else ())]
+        return [good[place].params for place in (in_turn(reach) if len(good) else ())]
 
     def _view(self, history: History, turn: int) -> View:
         """What is searched for in this turn: the objective, or directions towards the front of several."""
@@ -316,80 +294,11 @@ class Strategy:
         beliefs = self._surrogate.predict_both(self._measured(history, view))
         return [mean[may_win].max(axis=0) for mean, _ in beliefs]
 
-    def _candidates(self, history: History, view: View, rng: np.random.Generator) -> Codes:
-        """Rows worth a look: the leaders' neighbours, the prior's, some by chance, and what failed with the blamed knob moved."""
-        near, far = [], []
-        leaders = history.leaders(_LEADERS, view.reach)
-        for place, row in enumerate(leaders):
-            near += [row[None, :], self._around(row, whole=place < _WHOLE)]
-            far.append(self._grid.two_changes(row, rng, _TWO_CHANGES))
-        if len(self._rows):
-            if self._best_first is not None:
-                far.append(self._rows[self._best_first[:_POOL]])
-                far.append(self._rows[self._best_first[_POOL :: max(1, len(self._rows) // _RANDOM)]][:_RANDOM])
-            far.append(
-                self._rows if len(self._rows) <= _POOL else self._rows[rng.integers(0, len(self._rows), _RANDOM)]
-            )
-        far += [
-            self._away_from(row, blamed) for row, blamed in zip(history.failed, history.accused, strict=True) if blamed
-        ]
-        kept, others = self._possible(near), self._possible(far)
-        if len(kept) + len(others) > _MOST_CANDIDATES:
-            others = others[rng.permutation(len(others))[: max(_MOST_CANDIDATES - len(kept), _FEWEST_FAR)]]
-        return self._grid.unique(np.concatenate([kept, others]))
-
-    def _possible(self, parts: Sequence[Codes]) -> Codes:
-        """The different rows that may work; whether their settings go together is asked of those alone that are picked."""
-        if not parts:
-            return np.empty((0, len(self._grid.axes)), dtype=np.int64)
-        rows = self._grid.canonical(np.concatenate(parts))
-        return rows[self._feasible(rows)]
-
     def _apart(self, candidates: Codes, history: History, view: View) -> NDArray[np.int64]:
         """In how many knobs each candidate differs from the leader next to it."""
-        leaders = history.leaders(_LEADERS, view.reach)
+        leaders = self._space.leaders(history, view.reach)
         apart: NDArray[np.int64] = (candidates[:, None, :] != leaders[None, :, :]).sum(axis=2).min(axis=1)
         return apart
-
-    def _goes_together(self, row: NDArray[np.int64]) -> bool:
-        key = row.tobytes()
-        known = self._fits.get(key)
-        if known is None:
-            known = self._fits[key] = self._allowed(self._grid.decode(row))
-        return known
-
-    def _around(self, row: NDArray[np.int64], *, whole: bool) -> Codes:
-        """Rows that differ in one knob; where that does not go together with another one, that one is moved a little too."""
-        rows = self._grid.neighbours(row)
-        if not whole:
-            return rows
-        blocked = rows[[not self._goes_together(other) for other in rows]]
-        repaired = [self._repaired(other, int(np.flatnonzero(other != row)[0])) for other in blocked]
-        return np.concatenate([rows, *repaired])
-
-    def _repaired(self, row: NDArray[np.int64], kept: int) -> Codes:
-        """Rows nearest to one that does not go together, with the knob `kept` as it is there."""
-        rows = self._grid.neighbours(row)
-        rows = rows[rows[:, kept] == row[kept]]
-        apart = sum(
-            np.abs(axis.places[rows[:, column]] - axis.places[row[column]]).sum(axis=1)
-            for column, axis in enumerate(self._grid.axes)
-        )
-        found: list[NDArray[np.int64]] = []
-        for place in np.argsort(apart, kind="stable"):
-            if self._goes_together(rows[place]):
-                found.append(rows[place])
-            if len(found) == _REPAIRS:
-                break
-        return np.array(found, dtype=np.int64).reshape(len(found), len(row))
-
-    def _away_from(self, row: NDArray[np.int64], blamed: tuple[int, ...]) -> Codes:
-        """What failed, with the knob that is blamed most moved."""
-        column = blamed[0]
-        count = len(self._grid.axes[column].values)
-        rows = np.repeat(row[None, :], count, axis=0)
-        rows[:, column] = np.arange(count)
-        return rows
 
     def _points(self, codes: Codes, view: View) -> Points:
         return Points(self._grid.coordinates(codes), view.prior(codes), np.zeros(len(codes), dtype=np.int64))
@@ -406,24 +315,9 @@ class Strategy:
             if not np.isfinite(score[place]):
                 return None
             searched = self._grid.decode(candidates[place])
-            if self._goes_together(candidates[place]) and not self._forbidden(searched):
+            if self._space.goes_together(candidates[place]) and not self._forbidden(searched):
                 return searched
         return None
-
-    def _prior_order(self, rows: Codes) -> NDArray[np.int64] | None:
-        """Places of the rows, the prior's best first; those in front are allowed."""
-        if self._prior is None or not len(rows):
-            return None
-        order = _in_turn(self._first_reach(rows))
-        front: list[int] = []
-        looked_at = 0
-        for place in order[: _LOOKED_AT * _POOL]:
-            looked_at += 1
-            if self._goes_together(rows[place]):
-                front.append(int(place))
-            if len(front) == _POOL:
-                break
-        return np.concatenate([np.array(front, dtype=np.int64), order[looked_at:]])
 
     def _first_reach(self, rows: Codes) -> Array:
         """What the prior says before anything is measured: with several objectives towards every part of its own front."""
@@ -435,14 +329,6 @@ class Strategy:
         points = estimated.reshape(-1, len(self._objectives))
         few = points[np.random.default_rng(self._seed).permutation(len(points))[:_SKETCH]]
         return self._prior_reach(rows, Directions.towards(few))
-
-
-def _in_turn(reach: Array) -> NDArray[np.int64]:
-    """Places, the best of each column in turn."""
-    orders = np.argsort(-reach, axis=0, kind="stable").ravel()
-    _, first = np.unique(orders, return_index=True)
-    places: NDArray[np.int64] = orders[np.sort(first)]
-    return places
 
 
 def _belief(history: History, place: int, mean: float, deviation: float) -> Belief:
