@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from tuner.search.exchange import Result
     from tuner.search.objective import Objective
 
+KIND: Final = "kind"
+"""Attribute of every trial: `baseline`, `search` or `enqueued`."""
+
+PARAMS: Final = "params"
+"""Attribute of a trial: its whole configuration."""
+
+OUTSIDE: Final = "outside_value"
+"""Attribute of a baseline that lies outside the ranges: what it reached within the SLOs."""
+
 VIOLATION: Final = "violation"
 """Name of the constraint that holds how far the worst-broken SLO is from its limit; failures break it too."""
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -27,14 +26,13 @@ from tuner.search.knowledge import Knowledge
 from tuner.search.memory import FailureMemory
 from tuner.search.objective import Objective
 from tuner.search.older import observe_older
-from tuner.search.pareto import front_places, knee, utilities_of
+from tuner.search.recommending import best_of_front, front_of, recommended
 from tuner.search.record import (
-    FAILURE,
-    GATE,
-    POINTS,
+    KIND,
+    OUTSIDE,
+    PARAMS,
     VIOLATION,
     attributes_of,
-    completed,
     constraint_of,
     observations_of,
     values_of,
@@ -43,18 +41,16 @@ from tuner.search.sampler import ROOFLINE, RooflineSampler, optuna_sampler
 from tuner.search.space import build_space
 from tuner.search.strategy import Strategy
 from tuner.search.threads import one_thread
+from tuner.search.tried import Tried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import numpy as np
-    from numpy.typing import NDArray
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
     from engines.base import Knob, Value
     from engines.models import Checkpoint, ModelShape
-    from sessions.records import Params
     from tuner.plan import KnobRange, KnobValue
     from tuner.search.history import Observation
     from tuner.search.problem import Hardware, Meaning, Prior, WorkloadShape
@@ -77,8 +73,6 @@ OLDER: Final = 1
 
 DIVERSE: Final = 2
 """Good and different configurations of the prior that are tried before the model chooses."""
-
-_KIND, _PARAMS, _OUTSIDE = "kind", "params", "outside_value"
 
 
 class Search:
@@ -143,8 +137,6 @@ class Search:
         self._random = random.Random(seed)  # noqa: S311 - not for secrets
         coarse = frozenset(knob.name for knob in knobs if knob.coarse)
         self._memory = FailureMemory(unordered=coarse | {knob.name for knob in knobs if knob.both_ways})
-        self._remembered: set[int] = set()
-        self._completed: dict[int, Params] = {}
         self._knowledge = Knowledge(
             {knob.name: knob.default for knob in knobs} | self.space.fixed,
             self.objectives,
@@ -157,6 +149,7 @@ class Search:
         self._known = observe_older(known, self.space, knobs)
         self._strategy = self._make_strategy(seed, frozenset(knob.name for knob in knobs if knob.cost == "build"))
         self.study = self._open_study(storage, study_name, sampler, seed)
+        self._tried = Tried(self.study, self.space)
         if not self.study.get_trials(deepcopy=False):
             self._enqueue(self.space.searched_part(self.space.baseline) or {}, BASELINE)
         self._early = self._early_points(starting_points)
@@ -181,7 +174,7 @@ class Search:
             proposal = self._proposal(trial.number, trial.user_attrs, trial.params)
             reason = self._why_not(proposal)
             if reason is None:
-                trial.set_user_attr(_PARAMS, proposal.params)
+                trial.set_user_attr(PARAMS, proposal.params)
                 return proposal
             trial.set_user_attr("rejected", reason)
             self.study.tell(trial, state=TrialState.FAIL)
@@ -202,7 +195,7 @@ class Search:
         if proposal.kind == BASELINE and self.space.searched_part(proposal.params) is None:
             # The baseline lies outside the ranges: the sampler must not take its value for that of a point inside.
             if result.value is not None and result.violation == 0:
-                trial.set_user_attr(_OUTSIDE, result.value)
+                trial.set_user_attr(OUTSIDE, result.value)
             self.study.tell(proposal.id, state=TrialState.FAIL)
             return
         if VIOLATION not in trial.constraints:
@@ -235,13 +228,13 @@ class Search:
         if outside and kind != BASELINE:
             return None
         told = {
-            _KIND: kind,
-            _PARAMS: self.space.complete(searched or params),
+            KIND: kind,
+            PARAMS: self.space.complete(searched or params),
             **attributes_of(result),
             **(attributes or {}),
         }
         if outside and result.value is not None and result.violation == 0:
-            told[_OUTSIDE] = result.value
+            told[OUTSIDE] = result.value
         self.study.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.FAIL if outside else TrialState.COMPLETE,
@@ -260,37 +253,14 @@ class Search:
         With several objectives it is the most balanced one of the front, as measured, without an interval.
         """
         if len(self.objectives) > 1:
-            return self._best_of_front()
+            return best_of_front(self.front(), self.objectives)
         with one_thread():
             beliefs = self._strategy.believe(self._observations())
-        outside = self._best_outside()
-        if not beliefs:
-            return outside
-        belief = beliefs[0]
-        trials = [
-            (trial.value, trial.number)
-            for trial in completed(self.study)
-            if trial.params == belief.params and trial.value is not None and FAILURE not in trial.user_attrs
-        ]
-        pick = max if self.objective.direction == "maximize" else min
-        measured, number = pick(trials)
-        params = self.space.complete(belief.params)
-        found = Recommendation(params, measured, belief.expected, belief.low, belief.high, number)
-        if outside is not None and self.objective.better(outside.expected, found.expected):
-            return outside
-        return found
+        return recommended(beliefs, self.study, self.space, self.objective)
 
     def front(self) -> tuple[FrontPoint, ...]:
         """What nothing measured beats in every objective, within the SLOs and past the quality gate; by the first objective."""
-        points = [
-            FrontPoint(trial.number, self.space.complete(trial.params), tuple(point))
-            for trial in completed(self.study)
-            if FAILURE not in trial.user_attrs
-            and trial.user_attrs.get(GATE) is not False
-            and trial.constraints.get(VIOLATION, 0.0) == 0
-            for point in trial.user_attrs.get(POINTS, [trial.values])
-        ]
-        return tuple(points[place] for place in front_places(self._utilities(points)))
+        return front_of(self.study, self.space, self.objectives)
 
     def enqueue(self, params: Mapping[str, Value]) -> str | None:
         """Put a configuration next in the queue.
@@ -378,12 +348,8 @@ class Search:
 
     def _remember_failures(self) -> None:
         """Take in failures that the study holds and the memory does not: told here, before a resume, or by another worker."""
-        for trial in completed(self.study):
-            if FAILURE in trial.user_attrs and trial.number not in self._remembered:
-                self._remembered.add(trial.number)
-                failure = trial.user_attrs[FAILURE]
-                params = trial.user_attrs.get(_PARAMS, trial.params)
-                self._memory.add(params, tuple(failure["accused"]), failure["reason"])
+        for params, accused, reason in self._tried.new_failures():
+            self._memory.add(params, accused, reason)
 
     def _check(self, result: Result) -> None:
         """Refuse a result that does not fit the objectives."""
@@ -394,28 +360,20 @@ class Search:
             )
 
     def _proposal(self, number: int, attributes: Mapping[str, Any], searched: Mapping[str, Value]) -> Proposal:
-        kind = str(attributes.get(_KIND, SEARCH))
+        kind = str(attributes.get(KIND, SEARCH))
         params = self.space.baseline if kind == BASELINE else self.space.complete(searched)
         knowledge = self._knowledge
         return Proposal(number, kind, params, self._levels, knowledge.expected_level(params), knowledge.gpus(params))
 
     def _why_not(self, proposal: Proposal) -> str | None:
         if proposal.kind == BASELINE:
-            return "is known" if self._knows_baseline() else None
+            return "is known" if self._tried.knows_baseline() else None
         if proposal.kind == ENQUEUED:
             return self._conflicts(proposal.params) or self._memory.verdict(proposal.params)
         reason = self.rejection(proposal.params)
-        if reason is None and self._times_tried(proposal.params) > self._repeats(proposal):
+        if reason is None and self._tried.times(proposal.params) > self._repeats(proposal):
             return "was tried before"
         return reason
-
-    def _knows_baseline(self) -> bool:
-        """Whether a baseline was taken in that was measured before this study began."""
-        return any(
-            trial.user_attrs.get(_KIND) == BASELINE
-            and (trial.state == TrialState.COMPLETE or _OUTSIDE in trial.user_attrs)
-            for trial in self.study.get_trials(deepcopy=False)
-        )
 
     def _repeats(self, proposal: Proposal) -> int:
         """How often this one may be measured again: only the search's own sampler knows when that is worth it."""
@@ -424,48 +382,18 @@ class Search:
             return 0
         return sampler.repeats(self.study.get_trials(deepcopy=False)[proposal.id].params)
 
-    def _times_tried(self, params: Params) -> int:
-        trials = completed(self.study)
-        # The baseline names only what it changes; what counts is the configuration that it stands for.
-        return sum(params in (trial.user_attrs.get(_PARAMS), self._whole(trial)) for trial in trials)
-
-    def _whole(self, trial: FrozenTrial) -> Params:
-        """The configuration that a trial stands for."""
-        if trial.number not in self._completed:
-            self._completed[trial.number] = self.space.complete(trial.params)
-        return self._completed[trial.number]
-
     def _enqueue_new(self) -> bool:
         """Queue a configuration drawn at random among those that are new and can work; False when there is none."""
         for _ in range(MAX_DRAWS):
             searched = self.space.draw(self._random)
             params = self.space.complete(searched)
-            if self._times_tried(params) == 0 and self.rejection(params) is None:
+            if self._tried.times(params) == 0 and self.rejection(params) is None:
                 self._enqueue(searched, SEARCH)
                 return True
         return False
 
-    def _utilities(self, points: Sequence[FrontPoint]) -> NDArray[np.float64]:
-        maximise = [each.direction == "maximize" for each in self.objectives]
-        return utilities_of([point.values for point in points], maximise)
-
-    def _best_of_front(self) -> Recommendation | None:
-        front = self.front()
-        if not front:
-            return None
-        chosen = front[knee(self._utilities(front))]
-        value = chosen.values[0]
-        return Recommendation(chosen.params, value, value, math.nan, math.nan, chosen.id)
-
-    def _best_outside(self) -> Recommendation | None:
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
-            if _OUTSIDE in trial.user_attrs:
-                value = float(trial.user_attrs[_OUTSIDE])
-                return Recommendation(dict(self.space.baseline), value, value, value, value)
-        return None
-
     def _enqueue(self, searched: Mapping[str, Value], kind: str) -> None:
-        self.study.enqueue_trial(dict(searched), user_attrs={_KIND: kind}, skip_if_exists=kind == SEARCH)
+        self.study.enqueue_trial(dict(searched), user_attrs={KIND: kind}, skip_if_exists=kind == SEARCH)
 
 
 def _own_domain(knob: Knob) -> KnobRange | tuple[KnobValue, ...]:
