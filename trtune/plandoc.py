@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,9 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("search", SearchPlan),
     ("fleet", FleetPlan),
 )
+
+_REPEATED = ("objectives",)
+"""Tables that a plan may hold more than once."""
 
 _HEAD = """\
 # The plan file
@@ -93,10 +97,16 @@ def page() -> str:
     parts = [_HEAD]
     for name, model in SECTIONS:
         told = _attribute_docs(model)
-        parts.append(f"\n## {f'[{name}]' if name else 'Top level'}\n\n{_first_line(model)}\n")
+        parts.append(f"\n## {_heading(name)}\n\n{_first_line(model)}\n")
         parts.append("| field | default | meaning |\n|---|---|---|")
         parts += [_row(field, info, told) for field, info in model.model_fields.items() if not _is_section(name, field)]
     return "\n".join(parts) + "\n"
+
+
+def _heading(name: str) -> str:
+    if name in _REPEATED:
+        return f"[[{name}]]"
+    return f"[{name}]" if name else "Top level"
 
 
 def _is_section(section: str, field: str) -> bool:
@@ -118,7 +128,7 @@ def _default(info: FieldInfo) -> str:
     if isinstance(value, BaseModel):
         inner = value.model_dump(mode="json", exclude={"distribution"}, exclude_none=True)
         value = inner.get("tokens", inner)
-    return f"`{list(value) if isinstance(value, tuple) else value}`"
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
 def _first_line(model: type[BaseModel]) -> str:

@@ -46,12 +46,14 @@ class ContainerPlan(PlanPart):
     mounts: tuple[Annotated[str, Field(pattern=r"^[^:]+:/[^:]*(:ro)?$")], ...] = Field(
         (), description="folders as host:container, with :ro for read-only; volumes and claims by name"
     )
-    network: Literal["host", "bridge"] = "host"
+    network: Literal["host", "bridge"] = Field("host", description="the host's network, or a mapped port")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(8000, description="port inside the container, with bridge")
     shm_size_bytes: Annotated[int, Field(ge=0)] = Field(0, description="size of /dev/shm; 0: the runtime's own")
-    ipc: Literal["", "host", "private"] = ""
+    ipc: Literal["", "host", "private"] = Field(
+        "", description="IPC namespace: host or private; empty: the runtime's own"
+    )
     user: str = Field("", description="user and group in the container, as 1000:1000; empty: the image's own")
-    keep_entrypoint: bool = False
+    keep_entrypoint: bool = Field(False, description="put the command behind the image's entrypoint, not in its place")
 
     @field_validator("gpus", mode="before")
     @classmethod
@@ -124,7 +126,7 @@ class EnginePlan(PlanPart):
     environment: dict[str, str] = Field(default_factory=dict, description="further environment variables")
     build_cache: str = Field("", description="folder for built engines; empty: trtune's own cache folder")
     host: str = Field("127.0.0.1", description="address a started server listens on")
-    start_timeout_s: Annotated[float, Field(gt=0)] = 1800.0
+    start_timeout_s: Annotated[float, Field(gt=0)] = Field(1800.0, description="a start that takes longer has failed")
     api_key_env: str = Field("", description="environment variable that holds the API key; never the key itself")
     hang_timeout_s: Annotated[float, Field(gt=0)] = Field(60.0, description="no token for so long means it hangs")
     pre_check: bool = Field(
@@ -179,14 +181,16 @@ class GpuPlan(PlanPart):
         "",
         description="page to read instead: dcgm-exporter's, or a Triton's metrics page; {free_port} stands for a free port",
     )
-    period_s: Annotated[float, Field(ge=0.05, le=10)] = 0.25
+    period_s: Annotated[float, Field(ge=0.05, le=10)] = Field(0.25, description="time from one sample to the next")
 
 
 class LoadPlan(PlanPart):
     """How hard the server is asked, and for how long."""
 
     kind: Literal["concurrency", "rate"] = Field("concurrency", description="closed loop, or open loop")
-    levels: tuple[Annotated[float, Field(gt=0)], ...] = Field((8, 32), min_length=1)
+    levels: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (8, 32), min_length=1, description="concurrent requests, or requests per second"
+    )
     find: bool = Field(
         False, description="look for the highest load within the SLOs, between the lightest and the heaviest level"
     )
@@ -291,7 +295,7 @@ class SearchPlan(PlanPart):
     sampler: Literal["roofline", "tpe", "gp", "nsga2", "random"] = Field(
         "roofline", description="roofline: the search's own; the others are Optuna's (gp needs scipy and torch)"
     )
-    seed: int = 0
+    seed: int = Field(0, description="makes the proposals repeatable")
 
 
 class FleetPlan(PlanPart):
@@ -311,8 +315,8 @@ class FleetPlan(PlanPart):
 class Plan(PlanPart):
     """Everything a session's worker needs to know."""
 
-    name: str = ""
-    kind: Literal["tune", "watch", "bench"] = "tune"
+    name: str = Field("", description="shown with the session, and part of its file's name")
+    kind: Literal["tune", "watch", "bench"] = Field("tune", description="search, only look, or measure once")
     engine: EnginePlan = Field(default_factory=EnginePlan)
     gpu: GpuPlan = Field(default_factory=GpuPlan)
     workload: Workload = Field(default_factory=Workload)
