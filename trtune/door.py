@@ -6,24 +6,18 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from tui.front_door import Findings, FrontDoor, Wish
+from tuner.presets import PRESETS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DEMO = "demo"
 
-PRESETS = (
-    ("throughput", "the most output tokens per second"),
-    ("latency", "the shortest answers, from sending to the end"),
-    ("interactive", "the most output tokens per second while a reader does not wait"),
-    ("cost", "the cheapest tokens"),
-    ("energy", "the fewest joules a token"),
-)
-
 
 def make_door() -> FrontDoor:
     """Everything the screen may ask of the program."""
-    return FrontDoor(PRESETS, _export_forms, _export, _find, _draft, _begin)
+    presets = [(name, goal.help) for name, goal in PRESETS.items()]
+    return FrontDoor(presets, _export_forms, _export, _find, _draft, _begin)
 
 
 def plan_tables(wish: Wish) -> dict[str, Any]:

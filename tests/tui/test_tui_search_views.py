@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -74,13 +75,28 @@ def test_detail_tells_what_limited_a_trial_and_how_good_its_answers_are(end_snap
     assert "998 of 1000 answers" in text
 
 
+def test_views_say_that_they_are_of_the_end_when_an_earlier_moment_is_looked_at(
+    end_snapshot: Snapshot, busy_snapshot: Snapshot
+) -> None:
+    for first, view in enumerate(VIEWS):
+        now = text_of(search_rows(end_snapshot, first, "max_batch_size", (59, 11), BRAILLE))
+        before = text_of(search_rows(busy_snapshot, first, "max_batch_size", (59, 11), BRAILLE))
+        growing = replace(busy_snapshot, state=replace(busy_snapshot.state, live=True))
+        live = text_of(search_rows(growing, first, "max_batch_size", (59, 11), BRAILLE))
+
+        assert "as at the end" not in now
+        assert ("as at the end of the session" in before) == (view != "history")
+        assert ("as of now" in live) == (view != "history")
+
+
 @pytest.mark.parametrize("size", [(30, 4), (40, 12), (59, 15), (133, 40), (200, 60)])
 @pytest.mark.parametrize("told", [True, False])
 def test_views_fit_their_space(end_snapshot: Snapshot, size: tuple[int, int], told: bool) -> None:
     snapshot = end_snapshot if told else with_search(end_snapshot, SearchFacts())
+    before = replace(snapshot, at_ns=snapshot.end_ns - 1)
 
-    for first in range(len(VIEWS)):
-        rows = search_rows(snapshot, first, "max_batch_size", size, BRAILLE)
+    for first, moment in itertools.product(range(len(VIEWS)), (snapshot, before)):
+        rows = search_rows(moment, first, "max_batch_size", size, BRAILLE)
         assert len(rows) <= size[1]
         assert all(len(text_of([row])) <= size[0] for row in rows)
 

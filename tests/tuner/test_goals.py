@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tuner.goals import PRESETS, ObjectivePlan, parse_goal
+from tuner.goals import ObjectivePlan, parse_goal
 from tuner.plan import Plan
+from tuner.presets import PRESETS
 
 
 def plan(**tables: Any) -> Plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tui.formatting import shorten
 from tui.plotting import side_by_side
 from tui.widgets.effect_chart import effect_knobs, effect_rows
 from tui.widgets.history_plot import history_rows
@@ -56,7 +57,8 @@ class SearchViews(LineWidget):
     def rows(self, snapshot: Snapshot, width: int, height: int) -> Sequence[Row]:
         """The grid of views, drawn anew only when a trial or what the worker tells has changed."""
         # By identity: thousands of trials take as long to compare as to draw.
-        key = (id(snapshot.trials), id(snapshot.facts), self._first, self.knob, width, height)
+        which = (id(snapshot.trials), id(snapshot.facts), told_of(snapshot))
+        key = (*which, self._first, self.knob, width, height)
         if key != self._key:
             self._key, self._kept = key, (snapshot.trials, snapshot.facts)
             self._drawn = search_rows(snapshot, self._first, self.knob, (width, height), self.glyphs)
@@ -101,7 +103,22 @@ def search_rows(snapshot: Snapshot, first: int, knob: str, size: tuple[int, int]
     return rows
 
 
+def told_of(snapshot: Snapshot) -> str:
+    """Of which moment the worker's words about its search are, where that is not the moment looked at; else empty."""
+    if snapshot.at_ns >= snapshot.end_ns:
+        return ""
+    return "as of now" if snapshot.state.live else "as at the end of the session"
+
+
 def _view(name: str, snapshot: Snapshot, knob: str, width: int, height: int, glyphs: Glyphs) -> list[Row]:
+    told = told_of(snapshot)
+    if name == "history" or not told:
+        return _drawing(name, snapshot, knob, width, height, glyphs)
+    head, *rest = _drawing(name, snapshot, knob, width, height - 1, glyphs)
+    return [head, ((shorten(told, width), "warn"),), *rest]
+
+
+def _drawing(name: str, snapshot: Snapshot, knob: str, width: int, height: int, glyphs: Glyphs) -> list[Row]:
     match name:
         case "importance":
             return importance_rows(snapshot, width, height, glyphs, knob)
