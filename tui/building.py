@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from sessions.records import RUNNING
 from tui.facts import session_facts
 from tui.harmless import all_harmless, harmless
+from tui.lanes import lanes_of, shown_gpus, track_of
 from tui.liveness import session_state
 from tui.notes import notes_key, read_notes
 from tui.snapshot import NS_PER_S, SessionFacts, Snapshot, Track, baseline_trial, best_trial
 from tui.tracks import TrackCache
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sessions.reader import SessionReader
     from sessions.records import Command, Event, LevelRecord, LogLine, Phase, Trial, WorkerStatus
     from tui.clock import ViewClock
@@ -44,6 +47,7 @@ class ViewRequest:
         selected_trial: Trial whose details are wanted, or None for the one under way.
         range_ns: Start and end of the plots, in place of `window_ns`.
         logs: Whether log lines are wanted.
+        sampled_trial: Trial whose server and load are wanted where trials run side by side, or None for the newest under way.
     """
 
     clock: ViewClock
@@ -51,6 +55,7 @@ class ViewRequest:
     selected_trial: int | None = None
     range_ns: tuple[int, int] | None = None
     logs: bool = False
+    sampled_trial: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,11 @@ class _History:
     events: tuple[Event, ...] = ()
     commands: tuple[Command, ...] = ()
     boundaries_ns: tuple[int, ...] = ()
+    lanes: Mapping[int, str] = field(default_factory=dict)
+
+    def lane(self, trial: int | None) -> str | None:
+        """Name of the place on which a trial runs beside others (empty: the one without a name); None when not known."""
+        return self.lanes.get(trial, "") if self.lanes and trial is not None else None
 
 
 class SnapshotBuilder:
@@ -128,12 +138,17 @@ class SnapshotBuilder:
         history = self._history
         at_ns = request.clock.at(now_ns, self._end_ns)
         trials = self._trials_at(at_ns)
-        running = next((trial for trial in reversed(trials) if trial.state == RUNNING), None)
+        under_way = [trial for trial in trials if trial.state == RUNNING]
+        running = under_way[-1] if under_way else None
         selected = _selected(trials, request.selected_trial, running)
+        selected_lane = history.lane(selected.number if selected is not None else None)
+        wanted = request.sampled_trial if request.sampled_trial is not None else running and running.number
+        lane = selected_lane if wanted is None else history.lane(wanted)
         window_ns = request.range_ns or self._window(request.window_ns, at_ns, running or selected)
         sources = self._sources(window_ns[0], at_ns)
         phase, level = self._under_way(running, at_ns)
         since_ns = running.start_ns if running is not None else 0
+        engine, load = track_of(sources["engine"], lane), track_of(sources["load"], lane)
         return Snapshot(
             facts=history.facts,
             state=session_state(reader.path, self._worker, now_utc_ns),
@@ -142,11 +157,12 @@ class SnapshotBuilder:
             at_ns=at_ns,
             end_ns=self._end_ns,
             window_ns=window_ns,
-            gpus=tuple(sources["gpu"]),
-            engine=next((replace(track, since_ns=since_ns) for track in sources["engine"]), None),
-            load=next(
-                (replace(track, since_ns=since_ns) for track in sources["load"] if track.newest is not None), None
-            ),
+            gpus=shown_gpus(sources["gpu"]),
+            engine=engine and replace(engine, since_ns=since_ns),
+            load=replace(load, since_ns=since_ns) if load is not None and load.newest is not None else None,
+            lane=lane or "",
+            selected_lane=selected_lane or "",
+            side_by_side=len(under_way),
             trials=trials,
             running=running,
             phase=phase,
@@ -175,13 +191,15 @@ class SnapshotBuilder:
         phases = all_harmless(reader.phases())
         boundaries = {trial.start_ns for trial in trials}
         boundaries |= {trial.end_ns for trial in trials if trial.end_ns is not None}
+        events = all_harmless(reader.events())
         self._history = _History(
             session_facts(reader.path, reader.meta()),
             trials,
             phases,
-            (*all_harmless(reader.events()), *read_notes(reader.path)),
+            (*events, *read_notes(reader.path)),
             reader.commands(),
             tuple(sorted(boundaries)),
+            lanes_of(events),
         )
         self._history_pending = False
         self._history_read_s = time.monotonic()

@@ -93,7 +93,7 @@ def _read_side(choice: SideChoice) -> ComparedSide:
         end_ns = trial.end_ns if trial.end_ns is not None else whole.end_ns
         clock = ViewClock(pinned=False, anchor_ns=end_ns)
         range_ns = (trial.start_ns, max(end_ns, trial.start_ns + NS_PER_S))
-        request = ViewRequest(clock, selected_trial=trial.number, range_ns=range_ns)
+        request = ViewRequest(clock, selected_trial=trial.number, range_ns=range_ns, sampled_trial=trial.number)
         snapshot = builder.build(request, now_ns=0, now_utc_ns=time.time_ns())
         measured = min((level.start_ns for level in snapshot.selected_levels), default=trial.start_ns)
     return ComparedSide(choice, snapshot, trial, measured)

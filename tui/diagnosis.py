@@ -65,7 +65,7 @@ def gather(snapshot: Snapshot) -> Evidence:
     if snapshot.phase is not None:
         # What was before the phase, such as the idle time of a start, says nothing about it.
         span_ns = max(MIN_SPAN_NS, min(SPAN_NS, snapshot.at_ns - snapshot.phase.start_ns))
-    gpu = max(snapshot.gpus, key=lambda gpu: _busy(gpu, span_ns), default=None)
+    gpu = max(snapshot.own_gpus or snapshot.gpus, key=lambda gpu: _busy(gpu, span_ns), default=None)
     engine, load = snapshot.engine, snapshot.load
 
     def mean(track: Track | None, column: str) -> float:
@@ -74,7 +74,7 @@ def gather(snapshot: Snapshot) -> Evidence:
     power_w, limit_w = mean(gpu, "power_w"), mean(gpu, "power_limit_w")
     clock, top_clock = mean(gpu, "sm_clock_mhz"), mean(gpu, "max_sm_clock_mhz")
     return Evidence(
-        gpu=gpu.name.removeprefix("gpu") if gpu else "",
+        gpu=gpu.place if gpu else "",
         util_pct=mean(gpu, "util_pct"),
         tensor_pct=mean(gpu, "tensor_active_pct"),
         dram_pct=mean(gpu, "dram_active_pct"),

@@ -211,6 +211,16 @@ class Track:
     since_ns: int = 0
 
     @property
+    def lane(self) -> str:
+        """Lane of the trial that is sampled, or empty."""
+        return self.name.rpartition("/")[0]
+
+    @property
+    def place(self) -> str:
+        """Number of a GPU, after that of its lane where it has one: `0`, `1/0`."""
+        return self.name.replace("gpu", "").removeprefix("lane")
+
+    @property
     def age_ns(self) -> int:
         """How old the newest sample is."""
         return self.at_ns - self.newest.t_ns if self.newest is not None else 1 << 62
@@ -298,8 +308,11 @@ class Snapshot:
         end_ns: The latest moment recorded.
         window_ns: Start and end of the plots.
         gpus: One track per GPU.
-        engine: Track of the server, or None.
+        engine: Track of the server, or None; where trials run side by side, of that of the newest, as is `load`.
         load: Track of the load, or None.
+        lane: Lane whose server and load these are, where trials run side by side; may be empty.
+        selected_lane: Lane of `selected`.
+        side_by_side: Trials under way.
         trials: Trials begun by the moment, as they stood then.
         running: The trial under way at the moment, or None.
         phase: The phase under way, or None.
@@ -325,6 +338,9 @@ class Snapshot:
     gpus: tuple[Track, ...] = ()
     engine: Track | None = None
     load: Track | None = None
+    lane: str = ""
+    selected_lane: str = ""
+    side_by_side: int = 0
     trials: tuple[Trial, ...] = ()
     running: Trial | None = None
     phase: Phase | None = None
@@ -349,6 +365,13 @@ class Snapshot:
     def fresh(self) -> bool:
         """Whether the numbers are of the moment the screen claims to show; a replay claims no more than its own."""
         return self.state.fresh or not self.clock.pinned
+
+    @property
+    def own_gpus(self) -> tuple[Track, ...]:
+        """GPUs of the server that is shown; none where trials run side by side and the samples do not tell whose they are."""
+        if self.lane and (own := tuple(gpu for gpu in self.gpus if gpu.lane == self.lane)):
+            return own
+        return self.gpus if self.side_by_side <= 1 else ()
 
     def gain_ratio(self, trial: Trial) -> float | None:
         """Improvement of a trial over the baseline."""

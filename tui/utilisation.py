@@ -37,7 +37,7 @@ def output_tps(snapshot: Snapshot) -> float:
 def mfu(snapshot: Snapshot) -> float:
     """Model FLOPs utilisation, 0..1; NaN where something is not known."""
     shape = snapshot.facts.shape
-    peak = sum(_info(gpu, "peak_flops_s") for gpu in snapshot.gpus)
+    peak = sum(_info(gpu, "peak_flops_s") for gpu in snapshot.own_gpus)
     tokens = output_tps(snapshot) + max(0.0, input_tps(snapshot))
     if shape is None or not peak > 0:
         return NAN
@@ -47,7 +47,7 @@ def mfu(snapshot: Snapshot) -> float:
 def mbu(snapshot: Snapshot) -> float:
     """Memory bandwidth utilisation, 0..1; NaN where something is not known."""
     shape, engine = snapshot.facts.shape, snapshot.engine
-    peak = sum(_info(gpu, "peak_bytes_s") for gpu in snapshot.gpus)
+    peak = sum(_info(gpu, "peak_bytes_s") for gpu in snapshot.own_gpus)
     if shape is None or engine is None or not peak > 0:
         return NAN
     iteration_ms = engine.value("iteration_ms")

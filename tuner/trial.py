@@ -89,6 +89,9 @@ async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None]
     bench.control.begin_trial()
     number = bench.recorder.start_trial(order.kind, order.params)
     on_number(number)
+    if bench.lane:
+        told = f"trial {number} runs beside others, on {bench.lane}"
+        bench.recorder.event("placed", told, trial=number, data={"lane": bench.lane})
     bench.recorder.start_phase(number, "prepare")
     server: RunningServer | None = None
     outcome: TrialResult | None = None

@@ -46,7 +46,7 @@ def gpu_detail_rows(snapshot: Snapshot, place: int, width: int, height: int, gly
         if told
     )
     reason, ink = throttle_words(gpu.value("throttle_mask"))
-    which = f"GPU {gpu.name.removeprefix('gpu')} of {len(snapshot.gpus)}"
+    which = f"GPU {gpu.place} of {len(snapshot.gpus)}"
     rows: list[Row] = [title_row(which, width, glyphs, (facts, "dim")), (("slowed by ", "dim"), (reason, ink))]
     notes = gpu.info.get("notes")
     if isinstance(notes, list) and notes:

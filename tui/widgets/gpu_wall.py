@@ -90,7 +90,7 @@ def _gigabytes(*columns: str) -> Callable[[Track, Glyphs, int], Piece]:
 
 
 def _name(gpu: Track, glyphs: Glyphs, width: int) -> Piece:
-    return fit(gpu.name.removeprefix("gpu"), width), "strong"
+    return fit(gpu.place, width), "strong"
 
 
 _PCIE = ("pcie_tx_bytes_s", "pcie_rx_bytes_s")

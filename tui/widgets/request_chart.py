@@ -152,7 +152,7 @@ def _gap_plot(life: RequestLife, width: int, height: int, glyphs: Glyphs) -> lis
 
 def _queue_ms(snapshot: Snapshot, t_ns: int) -> float:
     """What the server said about its queue near a moment; NaN when it does not."""
-    if snapshot.engine is None:
+    if snapshot.engine is None or snapshot.lane != snapshot.selected_lane:
         return NAN
     times_ns, values = snapshot.engine.series("queue_ms")
     near = [value for t, value in zip(times_ns, values, strict=True) if value == value and abs(t - t_ns) < 2 * NS_PER_S]

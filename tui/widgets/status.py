@@ -127,6 +127,9 @@ def _progress(snapshot: Snapshot, glyphs: Glyphs) -> list[Row]:
         ((" watching ", "strong"),) if watching else ((f" trial {trial.number}{of} ", "strong"), (trial.kind, ""))
     )
     parts = [name]
+    if snapshot.side_by_side > 1:
+        here = f", this one on {snapshot.lane}" if snapshot.lane else ""
+        parts.append(((f" {glyphs.dot} {snapshot.side_by_side} trials side by side{here}", "accent"),))
     phase, level = snapshot.phase, snapshot.level
     if phase is not None:
         sign = "" if level is None else " concurrency" if level.kind == "concurrency" else " req/s"
