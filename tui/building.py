@@ -141,10 +141,13 @@ class SnapshotBuilder:
         under_way = [trial for trial in trials if trial.state == RUNNING]
         running = under_way[-1] if under_way else None
         selected = _selected(trials, request.selected_trial, running)
+        looked_at = running or selected
+        sampled = request.sampled_trial
+        if sampled is None and looked_at is not None:
+            sampled = looked_at.number
+        lane = history.lane(sampled)
         selected_lane = history.lane(selected.number if selected is not None else None)
-        wanted = request.sampled_trial if request.sampled_trial is not None else running and running.number
-        lane = selected_lane if wanted is None else history.lane(wanted)
-        window_ns = request.range_ns or self._window(request.window_ns, at_ns, running or selected)
+        window_ns = request.range_ns or self._window(request.window_ns, at_ns, looked_at)
         sources = self._sources(window_ns[0], at_ns)
         phase, level = self._under_way(running, at_ns)
         since_ns = running.start_ns if running is not None else 0

@@ -1,4 +1,4 @@
-"""Pictures of the screen as SVG, made by the program itself: `python -m tui.pictures SESSION OUTDIR`."""
+"""Pictures of the screen as SVG, made by the program itself: `python -m tui.pictures SESSION OUTDIR`; SESSION may be a pack."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sessions.packing import Readable
 from tui.app import ScreenName, TrtuneApp
 from tui.clock import ViewClock
 from tui.comparing import SideChoice
@@ -105,7 +106,11 @@ def main() -> None:
     parser.add_argument("session", type=Path)
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
-    asyncio.run(take_pictures(options.session, options.folder))
+    readable = Readable(options.session)
+    try:
+        asyncio.run(take_pictures(readable.path, options.folder))
+    finally:
+        readable.close()
 
 
 if __name__ == "__main__":

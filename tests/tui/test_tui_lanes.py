@@ -116,7 +116,7 @@ def test_no_numbers_of_another_trial_stand_in_for_those_of_one_that_just_starts(
 
 def test_compared_trial_keeps_its_own_lane(side_by_side: Path) -> None:
     with SessionReader(side_by_side) as reader:
-        request = ViewRequest(ViewClock(False, 15 * S), selected_trial=1, sampled_trial=1)
+        request = ViewRequest(ViewClock(pinned=False, anchor_ns=15 * S), selected_trial=1, sampled_trial=1)
         snapshot = SnapshotBuilder(reader).build(request, now_ns=0, now_utc_ns=0)
 
     assert snapshot.load is not None
