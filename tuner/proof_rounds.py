@@ -50,7 +50,8 @@ async def prove(bench: Bench, fleet: Fleet, search: StudySearch, best: tuple[int
             return
         who = proof.next()
         bench.recorder.set_worker("running", f"proof, round {len(proof.rounds) + 1} of {rounds}: {who.name}")
-        chooser = DecidingLevels(who.level, bench.plan.load.lighter)
+        load = bench.plan.load
+        chooser = load.chooser() if who.level is None else DecidingLevels(who.level, load.lighter)
         result = await fleet.run(Order(PROOF, who.params, chooser), bench.gpus_of(who.params), lambda _: None)
         if result.state == "interrupted":
             return
@@ -67,20 +68,20 @@ def _proof(bench: Bench, search: StudySearch, best: tuple[int, float] | None) ->
     """The proof to run: one that was interrupted, or a new one; None when the best is the baseline or is proven already."""
     with SessionReader(bench.recorder.path) as reader:
         trials, meta, events = reader.trials(), reader.meta(), reader.events()
-        contestants = _contestants(bench, reader, trials, search, best)
-    if len(contestants) < 2:
+        taking_part = contestants(bench, reader, trials, search, best)
+    if len(taking_part) < 2:
         return None
     earlier = Proof.from_facts(meta.get(_META) or {})
-    if earlier is not None and earlier.contestants == contestants:
+    if earlier is not None and earlier.contestants == taking_part:
         dropped = {number for event in events if event.kind == "drift" for number in event.data.get("repeated", ())}
         earlier.replay(trials, dropped)
         return earlier
-    proof = Proof(contestants, since=len(trials))
+    proof = Proof(taking_part, since=len(trials))
     bench.recorder.set_meta({_META: proof.facts()})
     return proof
 
 
-def _contestants(
+def contestants(
     bench: Bench,
     reader: SessionReader,
     trials: Sequence[Trial],
@@ -103,7 +104,7 @@ def _contestants(
     return tuple(
         Contestant(name, trial.number, trial.params, level)
         for name, trial in named
-        if (level := _level_of(bench, reader, trial)) is not None
+        if (level := _level_of(bench, reader, trial)) is not None or trial is baseline
     )
 
 
@@ -131,11 +132,9 @@ def _ranked(objective: Objective, trials: Sequence[Trial], search: StudySearch) 
 
 
 def _level_of(bench: Bench, reader: SessionReader, trial: Trial) -> float | None:
-    """The load at which a trial had its score; of a baseline without any, the lightest."""
+    """The load at which a trial had its score; None when it had none."""
     level = deciding_level(reader, trial, bench.objective)
-    if level is not None:
-        return level.value
-    return min(bench.plan.load.levels) if trial.kind == BASELINE else None
+    return None if level is None else level.value
 
 
 def watch_the_machine(bench: Bench, proof: Proof) -> None:

@@ -28,13 +28,14 @@ class Contestant:
         name: `baseline`, or `trial 7` after the trial that made it a finalist.
         trial: That trial.
         params: Its configuration.
-        level: The load at which it was best: the only one that is measured again.
+        level: The load at which it was best: the only one that is measured again. None: it was never measured, and looks for
+            its best load in every round.
     """
 
     name: str
     trial: int
     params: Params
-    level: float
+    level: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,7 +230,7 @@ class TuneJob:
             result = await self._fleet.run(order, gpus, lambda number: self._link_if_possible(search, proposal, number))
             self._budget.spend(proposal.params, time.monotonic() - begun_s)
             attempt += 1
-            if result.state != "failed" or last or bench.control.stop.is_set():
+            if last or bench.control.stop.is_set() or not _may_be_chance(proposal, result):
                 return result
 
     def _link_if_possible(self, search: StudySearch, proposal: Proposal, number: int) -> None:
@@ -342,6 +342,12 @@ class TuneJob:
             self._search.enqueue(each.params)
         self._find_best(announce=False)
         self._explain()
+
+
+def _may_be_chance(proposal: Proposal, result: TrialResult) -> bool:
+    """Whether a start may go better the next time: the first one also finds empty caches, and compiles longer than any other."""
+    first = proposal.kind == BASELINE and result.failure is not None and result.failure.kind == "timeout"
+    return result.state == "failed" or first
 
 
 def _domain_words(domain: object) -> str:

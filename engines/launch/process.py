@@ -108,8 +108,10 @@ class ProcessServer:
                 self._record()
                 return time.monotonic() - self._started
             await asyncio.sleep(READY_POLL_S)
+        # Told before the stop: what a server prints when it is interrupted is no cause.
+        failure = self._not_ready(timeout_s)
         await self.stop()
-        raise StartFailed(self._not_ready(timeout_s))
+        raise StartFailed(failure)
 
     async def check(self, http: aiohttp.ClientSession) -> Failure | None:
         """Why it is no longer well, or None.

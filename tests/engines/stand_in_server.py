@@ -71,7 +71,11 @@ def main() -> None:
     if "loud" in behaviours:
         loud()
     if "ready" not in behaviours:
-        threading.Event().wait()
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            say("RuntimeError: worker failed")
+            raise
     Handler.behaviours = behaviours
     server = http.server.HTTPServer(("127.0.0.1", port), Handler)
     say("listening")

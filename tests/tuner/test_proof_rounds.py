@@ -13,8 +13,9 @@ from sessions.recorder import Recorder
 from sessions.records import Event
 from tuner.bench import Bench
 from tuner.plan import Plan
-from tuner.proof_rounds import MOST_REPEATS, watch_the_machine
+from tuner.proof_rounds import MOST_REPEATS, contestants, watch_the_machine
 from tuner.proving import Contestant, Proof, Run
+from tuner.search.study import StudySearch
 
 S = 1_000_000_000
 BASELINE, FINALIST = Contestant("baseline", 0, {}, 8), Contestant("trial 1", 1, {"a": 1}, 8)
@@ -76,3 +77,23 @@ def test_a_machine_that_stays_another_is_told_of_and_accepted(tmp_path: Path) ->
     assert proof.repeated == MOST_REPEATS
     assert len(proof.rounds) == 2
     assert "counts all the same" in events[-1].text
+
+
+def test_a_baseline_that_was_never_measured_looks_for_its_own_best_load(tmp_path: Path) -> None:
+    path = tmp_path / "run.trtune"
+    recorder = Recorder.create(path, {})
+    recorder.end_trial(recorder.start_trial("baseline", {}), "infeasible")
+    number = recorder.start_trial("search", {"max_batch_size": 64})
+    level = recorder.start_level(number, "concurrency", 32)
+    result = {"output_token_throughput": {"avg": 900.0}}
+    recorder.end_level(level, "valid", window_ns=(0, S), result=result)
+    recorder.end_trial(number, "complete", score=900.0, feasible=True, result=result)
+    recorder.close()
+    plan = Plan.model_validate({"engine": {"model": "m"}})
+    bench = cast(Bench, SimpleNamespace(plan=plan, objective=plan.to_objectives()[0]))
+    search = cast(StudySearch, SimpleNamespace(best=lambda: None, covers=lambda _: True))
+
+    with SessionReader(path) as reader:
+        taking_part = contestants(bench, reader, reader.trials(), search, (number, 900.0))
+
+    assert [(each.name, each.level) for each in taking_part] == [("baseline", None), ("trial 1", 32.0)]
