@@ -6,6 +6,7 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from engines._nim_tables import Line, line_of
 from engines.launch.container import ALL_GPUS
 from engines.launch.kubernetes_manifests import (
     GPU_RESOURCE,
@@ -38,7 +39,7 @@ def kubernetes(winner: Winner) -> str:
     Raises:
         UsageError: If no image is known.
     """
-    spec, container = _clustered(winner)
+    spec, container = clustered(winner)
     place = ClusterPlace()
     secret = f"{winner.name}-keys" if spec.inherit else ""
     main = deployment(spec, container, winner.name, place, secret)
@@ -63,11 +64,12 @@ def nimservice(winner: Winner) -> str:
     """
     if winner.engine.name != "nim":
         raise UsageError(f"{winner.engine.title} is no NIM; try --format kubernetes")
-    spec, container = _clustered(winner)
+    spec, container = clustered(winner)
     place = ClusterPlace(
         nim_operator=True, nim_cache=f"{winner.name}-cache", auth_secret=NGC_SECRET, pull_secrets=(PULL_SECRET,)
     )
     main = nim_service(spec, container, winner.name, place, NGC_SECRET)
+    _span_nodes(main, winner)
     cache = nim_cache(container.image, place.nim_cache, place)
     advice = (
         f"first: kubectl create secret generic {NGC_SECRET} --from-literal=NGC_API_KEY=...",
@@ -84,7 +86,7 @@ def helm_values(winner: Winner) -> str:
     """
     if winner.engine.name != "nim":
         raise UsageError(f"{winner.engine.title} is no NIM; try --format kubernetes")
-    spec, container = _clustered(winner)
+    spec, container = clustered(winner)
     repository, _, tag = container.image.rpartition(":")
     if not repository or "/" in tag:
         raise UsageError(f"image {container.image!r} has no tag, and the chart needs one: name it with --image")
@@ -111,7 +113,26 @@ def helm_values(winner: Winner) -> str:
     return yaml_documents([values], [winner.note(), *advice])
 
 
-def _clustered(winner: Winner) -> tuple[LaunchSpec, Container]:
+def _span_nodes(manifest: Manifest, winner: Winner) -> None:
+    """A NIM larger than a node spans several by a LeaderWorkerSet that the operator makes (contract nim 8).
+
+    The pipeline runs over the nodes and the tensors within them.
+    """
+    gpus, per_node = winner.gpus, winner.wishes.gpus_per_node
+    if gpus <= per_node:
+        return
+    if gpus % per_node:
+        raise UsageError(f"--gpus-per-node {per_node}: {gpus} GPUs do not divide evenly over such nodes")
+    older = line_of(winner.plan.engine.known_version) is Line.V1
+    manifest["spec"]["resources"]["limits"][GPU_RESOURCE] = str(per_node)
+    manifest["spec"]["multiNode"] = {
+        "backendType": "lws",
+        "parallelism": {"tensor": per_node, "pipeline": gpus // per_node},
+        **({"mpi": {"mpiStartTimeout": 300}} if older else {"ray": {"rayPort": 6379}}),
+    }
+
+
+def clustered(winner: Winner) -> tuple[LaunchSpec, Container]:
     """The container on a pod's own network, with a number of GPUs: a cluster knows no indices."""
     spec, container = winner.container()
     gpus = container.gpus if ALL_GPUS not in container.gpus else tuple(str(place) for place in range(winner.gpus))

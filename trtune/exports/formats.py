@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trtune.exports import cluster, containers, data, load, multinode, plain, triton
+from trtune.exports import cluster, containers, data, leaderworkerset, load, multinode, plain, triton
 from trtune.exports.winner import Wishes, take_winner
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ FORMS: Mapping[str, Form] = {
     "docker": Form("a docker run command, as a script that also writes the files", _of_winner(containers.docker_run)),
     "compose": Form("a Docker Compose file", _of_winner(containers.compose)),
     "kubernetes": Form("Deployment, Service and ConfigMap", _of_winner(cluster.kubernetes)),
+    "leaderworkerset": Form(
+        "vLLM over several hosts: a LeaderWorkerSet and its Service", _of_winner(leaderworkerset.leader_worker_set)
+    ),
     "nimservice": Form("NIMCache and NIMService for NVIDIA's NIM Operator", _of_winner(cluster.nimservice)),
     "helm": Form("values for NVIDIA's Helm chart nim-llm", _of_winner(cluster.helm_values)),
     "slurm": Form("TensorRT-LLM over several hosts: a batch script for sbatch", _of_winner(multinode.slurm)),

@@ -43,7 +43,7 @@ def slurm(winner: Winner) -> str:
     Raises:
         UsageError: If the server is not TensorRT-LLM, or its GPUs do not divide evenly over the nodes.
     """
-    spec, size = _spec(winner), _Size.of(winner)
+    spec, size = _spec(winner), Size.of(winner)
     words = [
         *("srun", "--mpi=pmix", "--nodes", str(size.nodes), "--ntasks", str(size.world)),
         *("--ntasks-per-node", str(size.per_node)),
@@ -83,7 +83,7 @@ def mpirun(winner: Winner) -> str:
     Raises:
         UsageError: If the server is not TensorRT-LLM, or its GPUs do not divide evenly over the nodes.
     """
-    spec, size = _spec(winner), _Size.of(winner)
+    spec, size = _spec(winner), Size.of(winner)
     words = [
         *("mpirun", "-n", str(size.world), "--oversubscribe", "--allow-run-as-root"),
         *(() if size.nodes == 1 else ("--hostfile", "hosts", "--map-by", f"ppr:{size.per_node}:node")),
@@ -116,7 +116,7 @@ def mpirun(winner: Winner) -> str:
     return "\n".join(lines) + f"\n{write_files(spec)}{_exports(spec.environment)}{handed_on}exec {run}\n"
 
 
-class _Size:
+class Size:
     """How many tasks, on how many nodes."""
 
     def __init__(self, world: int, per_node: int) -> None:
@@ -125,13 +125,17 @@ class _Size:
         self.nodes = world // per_node
 
     @classmethod
-    def of(cls, winner: Winner) -> _Size:
+    def of(cls, winner: Winner, parallel: Iterable[str] = _PARALLEL) -> Size:
         """One task for each GPU that the configuration uses.
+
+        Args:
+            winner: The configuration.
+            parallel: Knobs whose product is the number of GPUs.
 
         Raises:
             UsageError: If they do not divide evenly over the nodes.
         """
-        world = winner.wishes.gpus or _world(winner.trial.params)
+        world = winner.wishes.gpus or _world(winner.trial.params, parallel)
         per_node = min(winner.wishes.gpus_per_node, world)
         if world % per_node:
             raise UsageError(
@@ -140,8 +144,8 @@ class _Size:
         return cls(world, per_node)
 
 
-def _world(params: Mapping[str, Value]) -> int:
-    sizes = [params.get(name) for name in _PARALLEL]
+def _world(params: Mapping[str, Value], parallel: Iterable[str]) -> int:
+    sizes = [params.get(name) for name in parallel]
     return math.prod(int(size) for size in sizes if isinstance(size, int | float) and size >= 1)
 
 
