@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tuner.load.collector import Collector, Finished
     from tuner.load.job import LevelJob
-    from tuner.load.process import GeneratorProcess
+    from tuner.load.process import OwnersEnd
 
 AHEAD_REQUESTS = 256
 AHEAD_BYTES = 16 * 1024 * 1024
@@ -31,7 +31,7 @@ class Feed:
         limit: Requests of the level, all turns counted; None is without end.
     """
 
-    def __init__(self, job: LevelJob, processes: Sequence[GeneratorProcess], collector: Collector) -> None:
+    def __init__(self, job: LevelJob, processes: Sequence[OwnersEnd], collector: Collector) -> None:
         """Prepare the plan.
 
         Raises:
@@ -45,7 +45,7 @@ class Feed:
         self._server_history = job.workload.turns.history == "server"
         self._unsent: dict[int, int] = {}
         self._unsent_bytes = 0
-        self._homes: dict[int, GeneratorProcess] = {}
+        self._homes: dict[int, OwnersEnd] = {}
         self._next_process = 0
         self._drafted: list[PlannedRequest] = []
         self._given_back = 0

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sessions.requests import RequestTable
     from sessions.slo import Slo
     from tuner.load.live import LoadProgress
+    from tuner.load.process import OwnersEnd
     from tuner.load.result import LevelResult
     from tuner.load.spec import Endpoint, Level, Limits, StopRule, Workload
 
@@ -45,7 +46,14 @@ class LoadGenerator:
     One level runs at a time. The processes end with this object, and by themselves if its process dies.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, further: Sequence[Callable[[], OwnersEnd]] = ()) -> None:
+        """Prepare.
+
+        Args:
+            further: Each opens a generator on another host; they are used beside those of this host.
+        """
+        self._further = further
+        self._elsewhere: list[OwnersEnd] = []
         self._processes: list[GeneratorProcess] = []
         self._streams_per_process = float(STREAMS_PER_PROCESS)
         self._rate_per_process = RATE_PER_PROCESS
@@ -139,9 +147,13 @@ class LoadGenerator:
         wanted = self._processes_wanted(job.level)
         while len(self._processes) < wanted:
             self._processes.append(GeneratorProcess())
+        elsewhere = max(0, min(len(self._further), int(level_share(job.level)) - wanted))
+        while len(self._elsewhere) < elsewhere:
+            self._elsewhere.append(self._further[len(self._elsewhere)]())
+        processes: list[OwnersEnd] = [*self._processes[:wanted], *self._elsewhere[:elsewhere]]
         finished = False
         try:
-            result = LevelRun(job, self._processes[:wanted], on_requests, on_progress, stopped).run()
+            result = LevelRun(job, processes, on_requests, on_progress, stopped).run()
             finished = True
         finally:
             # A level that broke off leaves its processes in the middle of something.
@@ -151,8 +163,8 @@ class LoadGenerator:
 
     def _processes_wanted(self, level: Level) -> int:
         share = self._streams_per_process if level.kind == "concurrency" else self._rate_per_process
-        most = level.value if level.kind == "concurrency" else level.value / 10
-        return int(max(1, min(ceil(level.value / share), _usable_cpus(), most)))
+        here = ceil(level.value / share) - len(self._further)
+        return int(max(1, min(here, _usable_cpus(), level_share(level))))
 
     def _learn(self, result: LevelResult) -> None:
         """Give a level of this size more processes next time, if one was too busy."""
@@ -165,9 +177,15 @@ class LoadGenerator:
             self._rate_per_process = max(1.0, min(self._rate_per_process, share))
 
     def _close(self) -> None:
-        processes, self._processes = self._processes, []
+        processes = [*self._processes, *self._elsewhere]
+        self._processes, self._elsewhere = [], []
         for process in processes:
             process.close()
+
+
+def level_share(level: Level) -> float:
+    """Over how many generators a level can be dealt out at most: one stream each, or ten requests per second."""
+    return level.value if level.kind == "concurrency" else level.value / 10
 
 
 async def _pass_on(event: asyncio.Event, stopped: threading.Event) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tuner.load.collector import Finished
     from tuner.load.job import LevelJob
     from tuner.load.live import Phase
-    from tuner.load.process import GeneratorProcess
+    from tuner.load.process import OwnersEnd
     from tuner.load.result import LevelResult, StoppedBy
 
 POLL_S = 0.05
@@ -55,7 +55,7 @@ class LevelRun:
     def __init__(
         self,
         job: LevelJob,
-        processes: Sequence[GeneratorProcess],
+        processes: Sequence[OwnersEnd],
         on_requests: Callable[[RequestTable], None],
         on_progress: Callable[[LoadProgress], None],
         stopped: threading.Event,
@@ -141,7 +141,7 @@ class LevelRun:
         self._last_good_ns = self._start_ns
         self._next_precision_ns = self._start_ns
 
-    def _take(self, process: GeneratorProcess) -> None:
+    def _take(self, process: OwnersEnd) -> None:
         for kind, number, payload in process.receive():
             if kind == frames.OPENED:
                 opened, failed = frames.OPENED_FIELDS.unpack_from(payload)
