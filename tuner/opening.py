@@ -13,11 +13,13 @@ from tuner.server import auth_headers
 from tuner.upkeep import Upkeep
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AsyncExitStack
 
     from sessions.recorder import Recorder
     from tuner.control import Control
     from tuner.gpu_watch import GpuWatch
+    from tuner.load.process import OwnersEnd
     from tuner.plan import Plan
     from tuner.server import Places
 
@@ -43,6 +45,11 @@ async def open_bench(
         gpus: Samples GPUs.
         lane: Name of this place among several; empty for the only one.
     """
+    further: list[Callable[[], OwnersEnd]] = []
+    if plan.load.hosts:
+        from tuner.fleet.load_hosts import open_load_hosts  # Ray is an extra
+
+        further = await open_load_hosts(plan.fleet.cluster, plan.load.hosts)
     engine = get_engine(plan.engine.name)
     await stack.enter_async_context(gpus)
     http = await stack.enter_async_context(aiohttp.ClientSession(headers=auth_headers(plan.engine)))
@@ -68,7 +75,7 @@ async def open_bench(
         recorder=recorder,
         control=control,
         http=http,
-        load=await stack.enter_async_context(LoadGenerator()),
+        load=await stack.enter_async_context(LoadGenerator(further)),
         upkeep=upkeep,
         on_ready=on_ready,
         watched_gpus=lambda: gpus.count,

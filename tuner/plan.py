@@ -191,6 +191,10 @@ class LoadPlan(PlanPart):
     levels: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (8, 32), min_length=1, description="concurrent requests, or requests per second"
     )
+    hosts: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="further hosts that send load, nodes of fleet.cluster: for a running server that one host cannot load enough",
+    )
     find: bool = Field(
         False, description="look for the highest load within the SLOs, between the lightest and the heaviest level"
     )
@@ -368,6 +372,16 @@ class Plan(PlanPart):
         if len(self.objectives) < 2:
             return (first,)
         return tuple(Objective(each.metric, each.stat, each.direction, first.slos) for each in self.objectives)
+
+    @model_validator(mode="after")
+    def _load_hosts_are_nodes(self) -> Plan:
+        if self.load.hosts and not self.fleet.cluster:
+            raise ValueError("load.hosts are nodes of a cluster: name it in fleet.cluster (--cluster)")
+        if self.load.hosts and self.engine.launch != "attach":
+            raise ValueError(
+                "load.hosts is for a server that runs (launch = 'attach'): servers trtune starts are loaded by their own host"
+            )
+        return self
 
     def load_hint(self) -> float:
         """Requests the server will have to hold at once at the heaviest level; for a rate, those of ten seconds."""

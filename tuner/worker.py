@@ -137,7 +137,12 @@ class Worker:
         here = plan.gpu.local and (plan.engine.launch == "attach" or runs_here(plan.engine))
         own_page = "" if here else self._engine.gpu_metrics_url(plan.engine.url)
         return GpuWatch(
-            plan.gpu, places, self._recorder, here=here, own_page=own_page, elsewhere=bool(plan.fleet.cluster)
+            plan.gpu,
+            places,
+            self._recorder,
+            here=here,
+            own_page=own_page,
+            elsewhere=bool(plan.fleet.cluster) and plan.engine.launch != "attach",
         )
 
     async def _tick(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 
 from benchmarks.cluster.postgres import Postgres
 from sessions.reader import SessionReader
+from tests.load.levels import good
+from tests.load.servers import serving
 
 pytestmark = [
     pytest.mark.real,
@@ -141,6 +144,29 @@ def test_a_node_writes_at_the_right_times_and_as_a_trial_here_would(cluster: Any
             assert trial.launch["argv"]
         placed_events = [event for event in reader.events() if event.kind == "placed"]
     assert all(event.data["clock_error_ns"] < 50_000_000 for event in placed_events)
+
+
+async def test_nodes_of_the_cluster_send_load_to_one_server(cluster: Any, tmp_path: Path) -> None:
+    path = tmp_path / "bench.trtune"
+    async with serving(good) as (url, seen):
+        bench = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "trtune", "bench", url, "--engine", "openai", "--model", "m", "--headless"),
+            *("--session", str(path), "--cluster", cluster.address, "--load-hosts", "2"),
+            *("--concurrency", "12", "--requests", "60", "--isl", "8", "--osl", "5"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        told, _ = await asyncio.wait_for(bench.communicate(), 200)
+
+    assert bench.returncode == 0, told.decode()[-3000:]
+    with SessionReader(path) as reader:
+        (level,) = reader.levels()
+        table = reader.requests(level.id)
+    assert level.state == "valid", level.notes
+    assert len(table) == 60
+    assert sorted(table.index.tolist()) == list(range(60))
+    assert sum("max_tokens" in body for body in seen.bodies) >= 60
+    assert (table.sent_ns < table.first_ns).all()
 
 
 def test_more_gpus_than_any_node_has_are_refused_in_one_line(cluster: Any, tmp_path: Path) -> None:

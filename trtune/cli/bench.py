@@ -37,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--warmup", type=float, metavar="SECONDS", help="warm-up before the window")
     load.add_argument("--seed", type=int, help="the same seed sends the same requests")
     load.add_argument("--slo", action="append", default=[], help="add a limit, such as ttft:p99:<=:500")
+    load.add_argument("--cluster", metavar="ADDRESS", help="fleet.cluster: Ray cluster whose nodes may send load too")
+    load.add_argument("--load-hosts", type=int, metavar="N", help="load.hosts: nodes of it that do")
     parser.add_argument("--compat", choices=["aiperf"], help="write AIPerf's files too")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="folder for --compat files")
     add_output_flags(parser)
@@ -55,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     put(tables, "load.kind", "rate" if args.rate else "concurrency")
     put(tables, "load.levels", _numbers(args.rate or args.concurrency or "8"))
     for field, value in (
+        ("fleet.cluster", args.cluster),
+        ("load.hosts", args.load_hosts),
         ("workload.isl", _length(args.isl)),
         ("workload.osl", _length(args.osl)),
         ("workload.seed", args.seed),

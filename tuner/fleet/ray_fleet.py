@@ -101,19 +101,7 @@ class RayFleet:
         Raises:
             NoCluster: If Ray is not installed, nobody answers, or the nodes do not come.
         """
-        try:
-            import ray
-        except ImportError:
-            raise NoCluster("--cluster needs Ray: pip install 'trtune[cluster]'") from None
-        await _require_answer(address)
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody outside
-        try:
-            connecting = asyncio.to_thread(
-                ray.init, address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False
-            )
-            await asyncio.wait_for(connecting, CONNECT_S)
-        except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
-            raise NoCluster(_no_answer(address, str(error))) from None
+        ray = await connect(address)
         fleet = cls(ray, bench, lanes)
         await fleet._wait_for(wait_nodes)
         return fleet
@@ -315,6 +303,33 @@ class RayFleet:
 
         with contextlib.suppress(Exception):
             remove_placement_group(place)
+
+
+async def connect(address: str) -> Any:
+    """Ray, connected to a cluster; connected already, it stays so.
+
+    Args:
+        address: `ray://HOST:10001`, `HOST:6379`, or `auto` for the one this host belongs to.
+
+    Raises:
+        NoCluster: If Ray is not installed or nobody answers.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise NoCluster("--cluster needs Ray: pip install 'trtune[cluster]'") from None
+    if ray.is_initialized():
+        return ray
+    await _require_answer(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody outside
+    try:
+        connecting = asyncio.to_thread(
+            ray.init, address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False
+        )
+        await asyncio.wait_for(connecting, CONNECT_S)
+    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
+        raise NoCluster(_no_answer(address, str(error))) from None
+    return ray
 
 
 async def _require_answer(address: str) -> None:
