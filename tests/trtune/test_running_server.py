@@ -7,23 +7,19 @@ import csv
 import io
 import json
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import orjson
-import psutil
 import pytest
 import yaml
 
-from engines.launch.ports import free_port
 from sessions.reader import SessionReader
 from tests.trtune.conftest import Program, objects
+from tests.trtune.running import running_server
 from trtune.find import find_here
 
 pytestmark = pytest.mark.xdist_group("server")
@@ -32,27 +28,8 @@ pytestmark = pytest.mark.xdist_group("server")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a running simulated trtllm-serve with metrics on."""
-    folder = tmp_path_factory.mktemp("server")
-    config = folder / "config.yaml"
-    config.write_text("enable_iter_perf_stats: true\nreturn_perf_metrics: true\n")
-    port = free_port("127.0.0.1")
-    words = ["serve", "llama-3.1-8b", "--host", "127.0.0.1", "--port", str(port), "--backend", "pytorch"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "engines.simulated", *words, "--config", str(config), "--sim-time-scale", "0.001"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(600):
-        try:
-            with urlopen(f"{url}/health", timeout=1):
-                break
-        except URLError:
-            assert process.poll() is None
-            psutil.wait_procs([psutil.Process(process.pid)], timeout=0.1)
-    yield url
-    process.send_signal(signal.SIGINT)
-    process.wait(30)
+    with running_server(tmp_path_factory.mktemp("server")) as url:
+        yield url
 
 
 def test_a_hundred_requests_means_a_hundred(program: Program, server: str) -> None:
