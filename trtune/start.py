@@ -95,8 +95,15 @@ def start_worker(path: Path) -> subprocess.Popen[bytes]:
 
 def worker_is_gone(reader: SessionReader) -> bool:
     """Whether the session's worker ended without saying so."""
+    if not _is_under_way(reader) or is_written(reader.path):
+        return False
+    return _is_under_way(reader)  # once more: it may have ended in good order between the two looks
+
+
+def _is_under_way(reader: SessionReader) -> bool:
+    """Whether a worker of this host has begun and has not said that it ended."""
     status = reader.worker()
-    return status is not None and not status.over and status.host == platform.node() and not is_written(reader.path)
+    return status is not None and not status.over and status.host == platform.node()
 
 
 def _heartbeat(path: Path) -> int:

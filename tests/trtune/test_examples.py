@@ -55,8 +55,8 @@ def test_the_real_cpu_engine_is_tuned_by_restarting_it(program: Program, tmp_pat
     assert best["score"] >= baseline["score"] > 0
     assert result["simulated"] is False
     with SessionReader(program.session) as reader:
-        trials = [trial for trial in reader.trials() if trial.state == "complete"]
-        assert len(trials) == 4
+        trials = [trial for trial in reader.trials() if trial.state in ("complete", "pruned")]
+        assert len(trials) == 4, [trial.state for trial in reader.trials()]
         parallel = [trial.params["parallel"] for trial in trials[1:]]
         assert [trial.effective["parallel"] for trial in trials[1:]] == parallel, "what was measured is what was asked"
         assert all(reader.last_sample(source.id) is not None for source in reader.sources("engine"))
