@@ -57,7 +57,7 @@ class TritonEngine(Engine):
     """
 
     program: ClassVar[str] = "tritonserver"
-    images: ClassVar[str] = "nvcr.io/nvidia/tritonserver:<yy.mm>-trtllm-python-py3 or -vllm-python-py3"
+    images: ClassVar[str] = "nvidia/tritonserver:<yy.mm>-trtllm-python-py3 or -vllm-python-py3"
     request_api: ClassVar[Literal["completions", "chat", "triton"]] = "triton"
     token_prompts: ClassVar[bool] = False
     health_path: ClassVar[str] = "/v2/health/ready"

@@ -52,7 +52,7 @@ class Nim(Engine):
     name: ClassVar[str] = "nim"
     title: ClassVar[str] = "NVIDIA NIM"
     program: ClassVar[str] = "nim-serve"
-    images: ClassVar[str] = "nvcr.io/nim/..."
+    images: ClassVar[str] = "nim/..."
     keys: ClassVar[tuple[tuple[str, str], ...]] = (("NGC_API_KEY", "images and weights of NGC"),)
     health_path: ClassVar[str] = "/v1/health/ready"
     startup_phases: ClassVar[tuple[PhaseRule, ...]] = PHASES

@@ -28,7 +28,7 @@ class Tgi(FlagServer):
     name: ClassVar[str] = "tgi"
     title: ClassVar[str] = "TGI"
     program: ClassVar[str] = "text-generation-launcher"
-    images: ClassVar[str] = "ghcr.io/huggingface/text-generation-inference"
+    images: ClassVar[str] = "huggingface/text-generation-inference"
     token_prompts: ClassVar[bool] = False
     flags: ClassVar[tuple[Knob, ...]] = KNOBS
     failures: ClassVar[tuple[FailureRule, ...]] = FAILURES

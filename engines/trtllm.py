@@ -96,7 +96,7 @@ class Trtllm(Engine):
     title: ClassVar[str] = "TensorRT-LLM"
     program: ClassVar[str] = "trtllm-serve"
     install: ClassVar[str] = "pip install 'trtune[trtllm]'"
-    images: ClassVar[str] = "nvcr.io/nvidia/tensorrt-llm/release"
+    images: ClassVar[str] = "nvidia/tensorrt-llm/release"
     continuous_usage: ClassVar[bool] = True
     startup_phases: ClassVar[tuple[PhaseRule, ...]] = PHASES
     profiling: ClassVar[str] = (

@@ -210,7 +210,7 @@ def test_the_phases_of_a_start_are_told_from_its_log() -> None:
 
 
 def test_in_a_container_it_listens_behind_the_bridge_and_open_mpi_may_be_root() -> None:
-    container = Container("nvcr.io/nvidia/tensorrt-llm/release:1.2.1", network="bridge", port=8000)
+    container = Container("nvidia/tensorrt-llm/release:1.2.1", network="bridge", port=8000)
 
     spec = ENGINE.launch(request({}, container=container, version="1.2.1"))
 

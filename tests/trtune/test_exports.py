@@ -276,7 +276,7 @@ def test_a_simulated_winner_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("engine", "form", "error", "told"),
     [
-        (PLANS["trtllm"], "docker", UsageError, "--image nvcr.io/nvidia/tensorrt-llm/release:VERSION"),
+        (PLANS["trtllm"], "docker", UsageError, "--image nvidia/tensorrt-llm/release:VERSION"),
         (PLANS["vllm"], "config", UsageError, "no configuration file; try --format command"),
         (PLANS["vllm"], "nimservice", UsageError, "is no NIM"),
         (PLANS["vllm"], "config-pbtxt", UsageError, r"without a config.pbtxt"),

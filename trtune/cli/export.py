@@ -25,7 +25,7 @@ tables, with --table NAME (default: trials) or --table all:
 
 examples:
   trtune export SESSION --format config > best.yaml
-  trtune export SESSION --format docker --image nvcr.io/nvidia/tensorrt-llm/release:1.2.0 > serve.sh
+  trtune export SESSION --format docker --image nvidia/tensorrt-llm/release:1.2.0 > serve.sh
   trtune export SESSION --format kubernetes --image IMAGE | kubectl apply -f -
   trtune export SESSION --trial 4 --format json
   trtune export SESSION --format csv --table requests > requests.csv

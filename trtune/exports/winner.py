@@ -37,13 +37,13 @@ ULIMITS = {"memlock": -1, "stack": 67108864}
 """As NVIDIA's run lines for their containers have it."""
 
 USUAL_IMAGES = {
-    "trtllm": "nvcr.io/nvidia/tensorrt-llm/release:VERSION",
-    "triton": "nvcr.io/nvidia/tritonserver:VERSION-trtllm-python-py3",
-    "nim": "nvcr.io/nim/meta/llama-3.1-8b-instruct:VERSION",
+    "trtllm": "nvidia/tensorrt-llm/release:VERSION",
+    "triton": "nvidia/tritonserver:VERSION-trtllm-python-py3",
+    "nim": "nim/meta/llama-3.1-8b-instruct:VERSION",
     "vllm": "vllm/vllm-openai:VERSION",
     "sglang": "lmsysorg/sglang:VERSION",
     "lmdeploy": "openmmlab/lmdeploy:VERSION",
-    "tgi": "ghcr.io/huggingface/text-generation-inference:VERSION",
+    "tgi": "huggingface/text-generation-inference:VERSION",
 }
 """Named in the advice when no image is known."""
 
