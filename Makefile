@@ -57,7 +57,7 @@ bench: $(VENV)/.dev      ## the benchmarks behind docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
 pictures: $(VENV)/.dev   ## the pictures in docs/, from a recorded session
-	$(BIN)/python -m tui.pictures tests/data/demo.trtune docs/pictures
+	$(BIN)/python -m tui.pictures tests/data/demo-2.trtune.xz docs/pictures
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

@@ -15,7 +15,8 @@ from tui.clock import ViewClock
 from tui.comparing import SideChoice
 from tui.screens.compare import CompareScreen
 from tui.screens.inspect import InspectScreen
-from tui.snapshot import NS_PER_S
+from tui.snapshot import NS_PER_S, best_trial
+from tui.widgets.trial_table import TrialTable
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -24,16 +25,18 @@ if TYPE_CHECKING:
     from tui.snapshot import Snapshot
 
 SIZE = (120, 38)
-PICTURES: tuple[ScreenName, ...] = ("live", "tune")
+PICTURES: tuple[tuple[ScreenName, tuple[int, int]], ...] = (("live", SIZE), ("tune", (160, 52)))
+"""Screens with their sizes: Tune has room for four views of the search there."""
 WAIT_S = 30.0
 
 _FONT_FACE = re.compile(r"@font-face\s*\{.*?\}", re.DOTALL)
 
 
-async def take_pictures(session: Path, folder: Path, size: tuple[int, int] = SIZE) -> list[Path]:
+async def take_pictures(session: Path, folder: Path) -> list[Path]:
     """Save pictures of a session: Live, Tune, the requests of the best trial, and the best against the baseline.
 
-    Live and requests are shown just before the best trial ends, when everything is under load; Tune at the end.
+    Live and requests are shown just before the best trial ends, when everything is under load; Tune at the end,
+    with the detail of the best trial of which the session says what limited it.
 
     Raises:
         TimeoutError: If the session cannot be read.
@@ -41,14 +44,18 @@ async def take_pictures(session: Path, folder: Path, size: tuple[int, int] = SIZ
     folder.mkdir(parents=True, exist_ok=True)
     app = TrtuneApp(session, sessions_dir=session.parent, mode="replay")
     paths: list[Path] = []
-    async with app.run_test(size=size) as pilot:
-        for name in PICTURES:
+    async with app.run_test(size=SIZE) as pilot:
+        for name, size in PICTURES:
+            await pilot.resize_terminal(*size)
             snapshot = await _shown(app, pilot)
             clock = ViewClock.at_rest() if name == "tune" else ViewClock(False, anchor_ns=_busy_moment(snapshot))
-            app.ask(replace(app.request, clock=clock))
             app.action_view(name)
+            app.ask(replace(app.request, clock=clock))
             await _settled(app, pilot, clock)
+            if name == "tune":
+                await _choose(app, pilot, _told_trial(snapshot))
             paths.append(_save(app, folder, name))
+        await pilot.resize_terminal(*SIZE)
         snapshot = await _shown(app, pilot)
         clock = ViewClock(False, anchor_ns=_busy_moment(snapshot))
         app.ask(replace(app.request, clock=clock, selected_trial=snapshot.best.number if snapshot.best else None))
@@ -67,6 +74,22 @@ def _save(app: TrtuneApp, folder: Path, name: str) -> Path:
     path = folder / f"{name}.svg"
     path.write_text(_self_contained(app.export_screenshot(title=f"trtune: {name}")), encoding="utf-8")
     return path
+
+
+async def _choose(app: TrtuneApp, pilot: Pilot[AppResult], number: int | None) -> None:
+    """Put the cursor of the table on a trial, and wait until its detail is shown."""
+    table = app.screen.query_one(TrialTable)
+    if app.snapshot is None or number is None:
+        return
+    place = next(place for place, trial in enumerate(app.snapshot.trials) if trial.number == number)
+    table.action_move(place - table.cursor_row)
+    await pilot.pause(0.5)
+
+
+def _told_trial(snapshot: Snapshot) -> int | None:
+    told = [trial for trial in snapshot.all_trials if trial.number in snapshot.facts.search.diagnoses]
+    best = best_trial(tuple(told), snapshot.facts.objective) or snapshot.best
+    return best.number if best is not None else None
 
 
 def _busy_moment(snapshot: Snapshot) -> int:

@@ -120,7 +120,7 @@ def _judgement_lines(snapshot: Snapshot, trial: Trial) -> list[Line]:
     lines: list[Line] = []
     found = snapshot.facts.search.diagnoses.get(trial.number)
     if found is not None and found.text:
-        lines.append((("limited by  ", "dim"), (found.text, "accent")))
+        lines.append((("diagnosis  ", "dim"), (found.text, "accent")))
         lines += [((f"  {line}", "dim"),) for line in found.evidence]
         if found.knob:
             lines.append((("move  ", "dim"), (found.knob, "warn")))

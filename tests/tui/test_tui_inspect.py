@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from sessions.reader import SessionReader
+from sessions.records import Sample
 from tests.tui.screen_helpers import running_app, shown, snapshot_of, text_of, until
 from tui.glyphs import ASCII, BRAILLE
 from tui.request_lives import read_lives
@@ -42,6 +44,29 @@ def test_life_of_a_request_is_told_from_its_times(sample: Path) -> None:
     assert life.e2e_ms == pytest.approx(154.8 + 31 * 8.4)
     assert life.gaps_ms == pytest.approx([8.4] * 31)
     assert (life.isl_tokens, life.osl_tokens, life.status) == (1024, 32, "ok")
+
+
+@pytest.mark.parametrize(
+    ("queue_ms", "told"), [((10.0, 120.0), "about 120 ms"), ((120.0, 10.0), "about 10.0 ms"), ((10.0, 900.0), "")]
+)
+def test_servers_queue_is_the_one_told_closest_to_the_first_token(
+    sample: Path, queue_ms: tuple[float, float], told: str
+) -> None:
+    with SessionReader(sample) as reader:
+        snapshot = snapshot_of(reader, at_s=258.0)
+        level = reader.levels(6)[-1]
+    lives = read_lives(sample, level.id, "sent")
+    first_ns = lives.life(3).first_ns
+    assert first_ns is not None
+    assert snapshot.engine is not None
+    samples = tuple(Sample(first_ns - ago_ns, (value,)) for ago_ns, value in zip((10**9, 10**8), queue_ms, strict=True))
+    times_ns = tuple(sample.t_ns for sample in samples)
+    engine = replace(snapshot.engine, columns={"queue_ms": 0}, samples=samples, times_ns=times_ns, newest=samples[-1])
+
+    chart = text_of(requests_rows(replace(snapshot, engine=engine), level, lives, 3, (120, 33), BRAILLE))
+
+    assert ("the server's queue then took" in chart) == bool(told)
+    assert told in chart
 
 
 def test_requests_are_found_by_moment_and_ordered_by_slowness(sample: Path) -> None:

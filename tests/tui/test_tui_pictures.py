@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from sessions.packing import Readable
+from sessions.reader import SessionReader
 from tests.tui.screen_helpers import until
 from tui.app import AppResult, ScreenName, TrtuneApp
 from tui.clock import ViewClock
+from tui.facts import session_facts
 from tui.pictures import take_pictures
 from tui.terminal import TerminalSettings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     from textual.pilot import Pilot
 
@@ -68,3 +71,21 @@ async def test_pictures_are_made_and_fetch_nothing(sample: Path, tmp_path: Path)
         text = path.read_text(encoding="utf-8")
         assert "SIMULATED" in text
         assert "@font-face" not in text
+
+
+def test_session_of_the_pictures_in_the_documents_has_what_they_show() -> None:
+    packed = Readable(Path(__file__).parents[1] / "data" / "demo-2.trtune.xz")
+    try:
+        with SessionReader(packed.path) as reader:
+            facts = session_facts(packed.path, reader.meta())
+            load = next(source for source in reader.sources() if source.kind == "load")
+    finally:
+        packed.close()
+
+    assert facts.simulated
+    assert facts.search.importance is not None
+    assert facts.search.front is not None
+    assert facts.search.effects
+    assert facts.search.diagnoses
+    assert facts.verdict.startswith("proven better")
+    assert "slo_met_ratio" in load.columns

@@ -69,7 +69,7 @@ def test_detail_tells_what_limited_a_trial_and_how_good_its_answers_are(end_snap
 
     text = "\n".join("".join(part for part, _ in line) for line in detail_lines(selected))
 
-    assert "limited by  the GPUs run into their power limit" in text
+    assert "diagnosis  the GPUs run into their power limit" in text
     assert "power 700 of 700 W" in text
     assert "move  tensor_parallel_size" in text
     assert "998 of 1000 answers" in text

@@ -29,6 +29,7 @@ METRICS = (
 """Rows of the comparison; those without a number on either side are left out."""
 
 _LABEL, _VALUE = 14, 10
+_MIN_NAME = 12
 
 
 class BestPanel(LineWidget):
@@ -112,6 +113,7 @@ def _changes(snapshot: Snapshot, best: Trial, width: int) -> list[Row]:
     for name, value in changed.items():
         after = f" {clean_line(value_text(value))}"
         before = f"  was {clean_line(value_text(base[name]))}" if name in base else ""
-        shown = shorten(clean_line(name), max(8, width - len(after) - len(before)))
+        before = shorten(before, max(0, width - len(after) - _MIN_NAME))
+        shown = shorten(clean_line(name), max(_MIN_NAME, width - len(after) - len(before)))
         rows.append(((shown, ""), (after, "accent"), (before, "dim")))
     return rows

@@ -107,8 +107,10 @@ def life_rows(snapshot: Snapshot, life: RequestLife, width: int, height: int, gl
 
 
 def _first_line(snapshot: Snapshot, life: RequestLife) -> Row:
-    queue_ms = _queue_ms(snapshot, life.sent_ns)
-    queue = f" (the server's queue then took about {milliseconds(queue_ms)})" if queue_ms == queue_ms else ""
+    queue_ms = NAN if life.first_ns is None else _queue_ms(snapshot, life.first_ns)
+    # A mean of others that is longer than all of this request's wait says nothing about it.
+    told = life.ttft_ms is not None and queue_ms <= life.ttft_ms
+    queue = f" (the server's queue then took about {milliseconds(queue_ms)})" if told else ""
     late_ms = (life.sent_ns - life.scheduled_ns) / 1e6
     late = f", {milliseconds(late_ms)} late" if late_ms > 1 else ""
     cached = f", {life.cached_tokens} of them cached" if life.cached_tokens else ""
@@ -151,12 +153,16 @@ def _gap_plot(life: RequestLife, width: int, height: int, glyphs: Glyphs) -> lis
 
 
 def _queue_ms(snapshot: Snapshot, t_ns: int) -> float:
-    """What the server said about its queue near a moment; NaN when it does not."""
+    """What the server said about its queue closest to a moment; NaN when it does not."""
     if snapshot.engine is None or snapshot.lane != snapshot.selected_lane:
         return NAN
     times_ns, values = snapshot.engine.series("queue_ms")
-    near = [value for t, value in zip(times_ns, values, strict=True) if value == value and abs(t - t_ns) < 2 * NS_PER_S]
-    return near[0] if near else NAN
+    near = [
+        (abs(t - t_ns), value)
+        for t, value in zip(times_ns, values, strict=True)
+        if value == value and abs(t - t_ns) < 2 * NS_PER_S
+    ]
+    return min(near)[1] if near else NAN
 
 
 def _quantile(values: tuple[float, ...], percent: int) -> float:

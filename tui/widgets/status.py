@@ -121,7 +121,7 @@ def _progress(snapshot: Snapshot, glyphs: Glyphs) -> list[Row]:
         text = f" {done} trial{'s' if done != 1 else ''}" if done else " no trial yet"
         worker = snapshot.worker.text if snapshot.worker is not None and snapshot.at_ns >= snapshot.end_ns else ""
         return [((text, "strong"),), ((f"  {worker}", "dim"),)]
-    of = f"/{facts.budget_trials}" if facts.budget_trials else ""
+    of = f"/{facts.budget_trials}" if facts.budget_trials and trial.number < facts.budget_trials else ""
     watching = trial.kind == "watch"
     name: Row = (
         ((" watching ", "strong"),) if watching else ((f" trial {trial.number}{of} ", "strong"), (trial.kind, ""))
