@@ -64,8 +64,7 @@ def summarise_trials(trials: Sequence[Trial], objective: Mapping[str, Any], *, w
             best = trial
     gain = None
     if baseline is not None and best is not None and baseline.score and best.score is not None:
-        share = best.score / baseline.score - 1
-        gain = share if maximize else -share
+        gain = gain_over(best.score, baseline.score, maximize=maximize)
     return Summary(baseline, best, gain, Counter(trial.state for trial in trials))
 
 
@@ -76,3 +75,11 @@ def is_better(one: float | None, other: float | None, *, maximize: bool) -> bool
     if other is None or math.isnan(other):
         return True
     return one > other if maximize else one < other
+
+
+def gain_over(score: float, baseline: float, *, maximize: bool) -> float:
+    """By which share of the baseline a score is better; negative when worse, NaN when the baseline is 0."""
+    if baseline == 0:
+        return math.nan
+    share = score / baseline - 1
+    return share if maximize else -share

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 OK, MISSING, FAULT = "ok", "missing", "fault"
 OUR_PACKAGES = ("trtune", "tui", "tuner", "engines", "sessions")
 OLDEST_SQLITE = (3, 35)
+EXTRAS = (
+    ("cluster", ("ray", "psycopg"), "trials on a Ray cluster, studies in PostgreSQL"),
+    ("parquet", ("pyarrow",), "tables as Parquet"),
+    ("quality", ("lm_eval",), "tasks of lm-eval in the quality gate"),
+    ("report", ("resvg_py",), "reports as PNG"),
+    ("serve", ("textual_serve",), "the screen in a browser"),
+)
+"""Extras that bring no server and no launcher: name, the modules they bring, and what they are for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,7 @@ def examine() -> list[Finding]:
         _folder(),
         _clock(),
         *gpus,
+        *(_extra(*extra) for extra in EXTRAS),
         *(_runtime(runtime) for runtime in runtimes),
         *_engines(runtimes, gpu=any(finding.state == OK for finding in gpus)),
     ]
@@ -126,6 +135,13 @@ def _gpus() -> list[Finding]:
         ]
     finally:
         source.close()
+
+
+def _extra(name: str, modules: Sequence[str], purpose: str) -> Finding:
+    missing = [module for module in modules if importlib.util.find_spec(module) is None]
+    if not missing:
+        return Finding(name, OK, purpose)
+    return Finding(name, MISSING, f"{purpose}: not installed", (f"pip install 'trtune[{name}]'",))
 
 
 def _runtime(runtime: Runtime) -> Finding:

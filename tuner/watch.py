@@ -31,8 +31,7 @@ class WatchJob:
             Unreachable: If nobody answers at the URL.
         """
         bench = self._bench
-        server = AttachedServer(bench.plan.engine.url, *bench.engine.attach_paths, bench.engine.health_path)
-        await server.wait_ready(bench.http, REACH_TIMEOUT_S)
+        server = await _reach(bench)
         await bench.on_ready()
         info = await bench.engine.inspect(bench.http, server.url)
         bench.recorder.set_meta({"server": {"version": info.version, "model": info.model, **info.effective}})
@@ -65,8 +64,7 @@ class BenchJob:
             Unreachable: If nobody answers at the URL.
         """
         bench = self._bench
-        server = AttachedServer(bench.plan.engine.url, *bench.engine.attach_paths, bench.engine.health_path)
-        await server.wait_ready(bench.http, REACH_TIMEOUT_S)
+        server = await _reach(bench)
         bench.recorder.set_worker("running", f"measuring {server.url}")
         result = await run_trial(bench, Order("bench", {}, every_level(bench.plan.load.levels)))
         if result.failure is not None:
@@ -79,3 +77,14 @@ class BenchJob:
 
     def close(self) -> None:
         """Nothing to let go of."""
+
+
+async def _reach(bench: Bench) -> AttachedServer:
+    """The server at the plan's URL, once it answers.
+
+    Raises:
+        Unreachable: If nobody does.
+    """
+    server = AttachedServer(bench.plan.engine.url, *bench.engine.attach_paths, bench.engine.health_path)
+    await server.wait_ready(bench.http, REACH_TIMEOUT_S)
+    return server

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ import pytest
 from sessions.recorder import Recorder
 from tests.trtune.conftest import Program, objects
 from trtune.cli import COMMANDS
+
+DEMO = Path(__file__).parents[1] / "data" / "demo.trtune"
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def test_help_lists_every_command(program: Program) -> None:
@@ -92,9 +96,8 @@ def test_the_doctor_examines_this_host(program: Program) -> None:
     assert done.returncode == 0, done.stdout
     topics = {finding["topic"] for finding in objects(done.stdout)}
     assert topics >= {"trtune", "sqlite", "packages", "sessions", "gpu", "trtllm", "llamacpp"}
-
-
-DEMO = Path(__file__).parents[1] / "data" / "demo.trtune"
+    extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
+    assert topics >= {*extras} - {"dev"}
 
 
 def test_a_session_is_packed_verified_replayed_from_the_pack_and_unpacked(program: Program, tmp_path: Path) -> None:

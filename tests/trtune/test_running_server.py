@@ -8,7 +8,7 @@ import io
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.request import urlopen
@@ -95,8 +95,7 @@ def test_one_reading_for_a_script(program: Program, server: str) -> None:
     assert facts["server"]["model"] == "llama-3.1-8b"
 
 
-def test_a_finished_session_is_told_and_exported(program: Program, plan: object, tmp_path: Path) -> None:
-    assert callable(plan)
+def test_a_finished_session_is_told_and_exported(program: Program, plan: Callable[..., Path], tmp_path: Path) -> None:
     program.run("tune", plan(), "--json", "--session", program.session, "--trials", "2")
 
     told = program.run("replay", program.session, "--json")

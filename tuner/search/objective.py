@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from sessions.slo import EACH
+from sessions.summary import gain_over, is_better
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,14 +45,11 @@ class Objective:
 
     def better(self, one: float, other: float) -> bool:
         """Whether the first value is strictly better than the second."""
-        return one > other if self.direction == "maximize" else one < other
+        return is_better(one, other, maximize=self.direction == "maximize")
 
     def gain(self, value: float, baseline: float) -> float:
         """By which share of the baseline a value is better; negative when worse, NaN when the baseline is 0."""
-        if baseline == 0:
-            return math.nan
-        share = value / baseline - 1
-        return share if self.direction == "maximize" else -share
+        return gain_over(value, baseline, maximize=self.direction == "maximize")
 
     def value(self, result: Metrics) -> float | None:
         """The objective in a level's result; None when it was not measured."""
