@@ -12,6 +12,7 @@ BENCHMARKS = {
     "search": ("benchmarks.tuner.run", "--quick"),
     "search-cost": ("benchmarks.tuner.cost",),
     "search-filter": ("benchmarks.tuner.filter",),
+    "search-importance": ("benchmarks.tuner.importance",),
     "load": ("benchmarks.load.run",),
     "screen": ("benchmarks.screen.run",),
     "sessions": ("benchmarks.sessions.run", "recording", "frame"),

@@ -21,10 +21,10 @@ from tuner.load.collector import Collector
 from tuner.load.errors import GeneratorLost, Unreachable
 from tuner.load.feed import Feed
 from tuner.load.hotpath import frames
+from tuner.load.judging import Course, judge_level
 from tuner.load.live import LoadProgress
 from tuner.load.network import level_settings
 from tuner.load.precision import read_precision
-from tuner.load.verdict import Course, judge_level
 
 if TYPE_CHECKING:
     import threading

@@ -32,7 +32,7 @@ class FailureMemory:
         """Remember a configuration that failed for a reason that lies in it."""
         self.failures.append((dict(params), tuple(name for name in accused if name not in self.unordered), reason))
 
-    def verdict(self, params: Mapping[str, Value]) -> str | None:
+    def rejection(self, params: Mapping[str, Value]) -> str | None:
         """Why a configuration is not worth starting, or None."""
         for failed, accused, reason in self.failures:
             if _asks_as_much(params, failed, accused):

@@ -278,7 +278,7 @@ class Search:
 
     def rejection(self, params: Mapping[str, Value]) -> str | None:
         """Why a configuration is not worth starting, in words, or None."""
-        return self._conflicts(params) or self._knowledge.rejection(params) or self._memory.verdict(params)
+        return self._conflicts(params) or self._knowledge.rejection(params) or self._memory.rejection(params)
 
     def proposal_of(self, trial: FrozenTrial) -> Proposal:
         """The proposal that a trial of the study stands for."""
@@ -301,7 +301,7 @@ class Search:
             prior=(lambda codes: knowledge.estimate(grid, codes)) if knowledge.has_prior else None,
             feasible=lambda codes: knowledge.feasible(grid, codes),
             allowed=lambda searched: self._conflicts(self.space.complete(searched)) is None,
-            forbidden=lambda searched: self._memory.verdict(self.space.complete(searched)) is not None,
+            forbidden=lambda searched: self._memory.rejection(self.space.complete(searched)) is not None,
             built=built,
             seed=seed,
         )
@@ -369,7 +369,7 @@ class Search:
         if proposal.kind == BASELINE:
             return "is known" if self._tried.knows_baseline() else None
         if proposal.kind == ENQUEUED:
-            return self._conflicts(proposal.params) or self._memory.verdict(proposal.params)
+            return self._conflicts(proposal.params) or self._memory.rejection(proposal.params)
         reason = self.rejection(proposal.params)
         if reason is None and self._tried.times(proposal.params) > self._repeats(proposal):
             return "was tried before"

@@ -26,6 +26,8 @@ from tests.engines.simulated.sim_builders import TINY
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
+    from aiohttp import web
+
 CAPTURES = Path(__file__).parents[2] / "data" / "trtllm" / "http"
 
 
@@ -63,6 +65,19 @@ class Running:
 
 
 @asynccontextmanager
+async def serving(application: web.Application, engine: PacedEngine) -> AsyncIterator[Running]:
+    """An application with its engine on a free loopback port."""
+    pacing = asyncio.create_task(engine.run())
+    client = TestClient(TestServer(application))
+    await client.start_server()
+    try:
+        yield Running(client, engine)
+    finally:
+        pacing.cancel()
+        await client.close()
+
+
+@asynccontextmanager
 async def running_server(
     version: str = "1.3.0rc20", settings: Mapping[str, Any] | None = None, faults: Faults | None = None
 ) -> AsyncIterator[Running]:
@@ -75,14 +90,8 @@ async def running_server(
     engine = PacedEngine(simulation)
     telemetry = GpuTelemetry(GPUS["h200"], 1, time.monotonic())
     server = TrtllmServer(ServedModel("tiny-llama", parsed, arguments, faults or Faults()), engine, telemetry)
-    pacing = asyncio.create_task(engine.run())
-    client = TestClient(TestServer(server.application()))
-    await client.start_server()
-    try:
-        yield Running(client, engine)
-    finally:
-        pacing.cancel()
-        await client.close()
+    async with serving(server.application(), engine) as running:
+        yield running
 
 
 def captured(name: str) -> tuple[int, bytes]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-from aiohttp.test_utils import TestClient, TestServer
 
 from engines.gpu.hardware import GPUS
 from engines.simulated.faults import Faults
@@ -19,7 +16,7 @@ from engines.simulated.vllm.command_line import parse_command
 from engines.simulated.vllm.engine_settings import kv_budget_tokens, settle
 from engines.simulated.vllm.routes import VllmServer
 from tests.engines.simulated.sim_builders import TINY
-from tests.engines.simulated.sim_server import Running
+from tests.engines.simulated.sim_server import Running, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,11 +32,5 @@ async def running_vllm(*arguments: str, faults: Faults | None = None) -> AsyncIt
     engine = PacedEngine(simulation)
     telemetry = GpuTelemetry(GPUS["h200"], 1, time.monotonic())
     server = VllmServer(command, "0.24.0", engine, telemetry, faults or Faults())
-    pacing = asyncio.create_task(engine.run())
-    client = TestClient(TestServer(server.application()))
-    await client.start_server()
-    try:
-        yield Running(client, engine)
-    finally:
-        pacing.cancel()
-        await client.close()
+    async with serving(server.application(), engine) as running:
+        yield running

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from engines.gpu.hardware import GPUS
@@ -23,7 +21,7 @@ from engines.simulated.start import StartError
 from engines.simulated.telemetry import GpuTelemetry
 from engines.simulated.vllm.command_line import parse_command
 from tests.engines.simulated.sim_builders import TINY
-from tests.engines.simulated.sim_server import Running, events
+from tests.engines.simulated.sim_server import Running, events, serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,14 +39,8 @@ async def running_nim(*, ready: bool = True, tells_request_metrics: bool = False
     front = Front("1.15.0", "m", "0" * 64, alive_before_ready=False)
     if ready:
         front.connect(inside.application(), engine)
-    pacing = asyncio.create_task(engine.run())
-    client = TestClient(TestServer(front.application()))
-    await client.start_server()
-    try:
-        yield Running(client, engine)
-    finally:
-        pacing.cancel()
-        await client.close()
+    async with serving(front.application(), engine) as running:
+        yield running
 
 
 async def test_before_it_is_ready_only_nim_itself_answers() -> None:
