@@ -19,7 +19,7 @@ from engines._page_metrics import PageMetrics
 from engines._prometheus import Page, parse_page
 from engines.base import Engine, LaunchSpec, ServerInfo
 from engines.errors import BadConfiguration, EngineError
-from engines.launch.container import listen_address
+from engines.launch.container import USUAL_SHM_SIZE_BYTES, listen_address
 from engines.launch.ports import local_url
 from engines.sglang import ENGINE as SGLANG
 
@@ -36,7 +36,6 @@ __all__ = ["ENGINE", "PROFILE", "Line", "Nim", "NimProfile", "line_of", "parse_p
 
 SECRETS = ("NGC_API_KEY", "HF_TOKEN")
 PROXIES = ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY")
-SHM_SIZE_BYTES = 16 * 2**30
 OLD_COMMANDS = ("nim-run", "start_server.sh")
 _SERVING = ("nim-serve", *OLD_COMMANDS)
 LIST_PROFILES = "list-model-profiles"
@@ -226,7 +225,7 @@ def _nim_container(container: Container | None) -> Container | None:
     """As NVIDIA's run line has it: the image's entry point, and 16 GB of shared memory unless the plan says else."""
     if container is None:
         return None
-    return replace(container, keep_entrypoint=True, shm_size_bytes=container.shm_size_bytes or SHM_SIZE_BYTES)
+    return replace(container, keep_entrypoint=True, shm_size_bytes=container.shm_size_bytes or USUAL_SHM_SIZE_BYTES)
 
 
 ENGINE = Nim()

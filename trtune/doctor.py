@@ -128,8 +128,7 @@ def _gpus() -> list[Finding]:
             Finding(
                 "gpu",
                 OK,
-                f"{gpu.index}: {gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB"
-                + "".join(f"; {note}" for note in gpu.notes),
+                "; ".join((gpu.label, *gpu.notes)),
             )
             for gpu in source.gpus
         ]

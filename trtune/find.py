@@ -153,7 +153,7 @@ def _gpus() -> list[str]:
     if isinstance(source, NoGpu):
         return []
     try:
-        return [f"{gpu.index}: {gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB" for gpu in source.gpus]
+        return [gpu.label for gpu in source.gpus]
     finally:
         source.close()
 

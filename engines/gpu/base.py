@@ -31,6 +31,11 @@ class GpuInfo:
     source: str
     notes: tuple[str, ...] = ()
 
+    @property
+    def label(self) -> str:
+        """Index, name and memory for a person."""
+        return f"{self.index}: {self.name}, {self.memory_bytes / 2**30:.0f} GiB"
+
 
 @dataclass(frozen=True, slots=True)
 class GpuSample:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 ALL_GPUS = "all"
 ALL_INTERFACES = "0.0.0.0"  # noqa: S104
+USUAL_SHM_SIZE_BYTES = 16 * 2**30
+"""Size of /dev/shm in NVIDIA's run lines for their containers."""
 
 
 @dataclass(frozen=True, slots=True)

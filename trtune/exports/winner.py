@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from engines.base import LaunchRequest
-from engines.launch.container import ALL_GPUS, Container, Mount
+from engines.launch.container import ALL_GPUS, USUAL_SHM_SIZE_BYTES, Container, Mount
 from engines.registry import get_engine
 from sessions.errors import SessionError
 from sessions.summary import summarise_session
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 CONFIG_FOLDER = Path("/etc/trtune")
 """Where configuration files lie in a container."""
 
-SHM_SIZE_BYTES = 16 * 2**30
 ULIMITS = {"memlock": -1, "stack": 67108864}
 """As NVIDIA's run lines for their containers have it."""
 
@@ -149,7 +148,7 @@ class Winner:
                 gpus=tuple(str(place) for place in range(self.gpus)),
                 mounts=(Mount(model, model, read_only=True),) if model.startswith("/") else (),
                 network="bridge",
-                shm_size_bytes=SHM_SIZE_BYTES,
+                shm_size_bytes=USUAL_SHM_SIZE_BYTES,
                 ipc="host",
                 ulimits=ULIMITS,
             )
