@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from engines.base import LaunchRequest, Value
+from engines.base import Value
 from engines.errors import StartFailed
 from engines.gpu import open_gpu_source
 from engines.gpu.dcgm import DcgmSource
 from engines.launch.ports import free_port
-from engines.launch.process import ProcessLauncher, ProcessServer, StopGrace
+from engines.launch.process import ProcessServer
 from engines.trtllm import ENGINE
+from tests.engines.launched import OUTPUT_TOKENS, complete, start
 
-SIMULATED = (sys.executable, "-m", "engines.simulated")
-QUICK = ("--sim-gpu", "h100-sxm", "--sim-time-scale", "0.001")
-OUTPUT_TOKENS = 32
 REQUESTS = 8
-
-
-async def start(tmp_path: Path, params: dict[str, Value], *arguments: str) -> ProcessServer:
-    request = LaunchRequest(
-        "llama-3.1-8b", params, "127.0.0.1", free_port(), tmp_path, command=SIMULATED, arguments=(*QUICK, *arguments)
-    )
-    return await ProcessLauncher(StopGrace(20.0, 10.0)).start(ENGINE.launch(request), lambda _: None)
 
 
 @pytest.fixture
@@ -39,17 +29,10 @@ async def dcgm_port() -> int:
 @pytest.fixture
 async def server(tmp_path: Path, dcgm_port: int, http: aiohttp.ClientSession) -> AsyncIterator[ProcessServer]:
     params: dict[str, Value] = {"max_batch_size": 64, "kv_cache_config.free_gpu_memory_fraction": 0.8}
-    running = await start(tmp_path, params, "--sim-dcgm-port", str(dcgm_port))
+    running = await start(ENGINE, tmp_path, params, "--sim-dcgm-port", str(dcgm_port))
     await running.wait_ready(http, timeout_s=60)
     yield running
     await running.stop()
-
-
-async def complete(http: aiohttp.ClientSession, url: str, number: int) -> None:
-    body = {"model": "llama-3.1-8b", "prompt": [100 + number] * 50, "max_tokens": OUTPUT_TOKENS, "ignore_eos": True}
-    async with http.post(f"{url}/v1/completions", json=body) as response:
-        assert response.status == 200
-        await response.read()
 
 
 async def test_settings_are_taken_and_read_back(server: ProcessServer, http: aiohttp.ClientSession) -> None:
@@ -85,7 +68,7 @@ async def test_its_gpus_are_shown_as_simulated(server: ProcessServer, dcgm_port:
 
 
 async def test_memory_that_does_not_suffice_accuses_a_knob(tmp_path: Path, http: aiohttp.ClientSession) -> None:
-    running = await start(tmp_path, {"max_num_tokens": 131072, "max_batch_size": 8192}, "--sim-gpu", "l4")
+    running = await start(ENGINE, tmp_path, {"max_num_tokens": 131072, "max_batch_size": 8192}, "--sim-gpu", "l4")
 
     with pytest.raises(StartFailed) as raised:
         await running.wait_ready(http, timeout_s=60)

@@ -3,45 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from engines.base import LaunchRequest, Value
+from engines.base import Value
 from engines.errors import StartFailed
-from engines.launch.ports import free_port
-from engines.launch.process import ProcessLauncher, ProcessServer, StopGrace
+from engines.launch.process import ProcessServer
 from engines.vllm import ENGINE
+from tests.engines.launched import OUTPUT_TOKENS, complete, start
 
-SIMULATED = (sys.executable, "-m", "engines.simulated")
-QUICK = ("--sim-dialect", "vllm", "--sim-gpu", "h100-sxm", "--sim-time-scale", "0.001")
-OUTPUT_TOKENS = 32
+DIALECT = ("--sim-dialect", "vllm")
 REQUESTS = 8
-
-
-async def start(tmp_path: Path, params: dict[str, Value], *arguments: str) -> ProcessServer:
-    request = LaunchRequest(
-        "llama-3.1-8b", params, "127.0.0.1", free_port(), tmp_path, command=SIMULATED, arguments=(*QUICK, *arguments)
-    )
-    return await ProcessLauncher(StopGrace(20.0, 10.0)).start(ENGINE.launch(request), lambda _: None)
 
 
 @pytest.fixture
 async def server(tmp_path: Path, http: aiohttp.ClientSession) -> AsyncIterator[ProcessServer]:
-    running = await start(tmp_path, {"max-num-seqs": 64, "gpu-memory-utilization": 0.8, "max-model-len": 4096})
+    running = await start(
+        ENGINE, tmp_path, {"max-num-seqs": 64, "gpu-memory-utilization": 0.8, "max-model-len": 4096}, *DIALECT
+    )
     await running.wait_ready(http, timeout_s=60)
     yield running
     await running.stop()
-
-
-async def complete(http: aiohttp.ClientSession, url: str, number: int) -> None:
-    body = {"model": "llama-3.1-8b", "prompt": [100 + number] * 50, "max_tokens": OUTPUT_TOKENS, "ignore_eos": True}
-    async with http.post(f"{url}/v1/completions", json=body) as response:
-        assert response.status == 200
-        await response.read()
 
 
 async def test_settings_are_taken_and_read_back(server: ProcessServer, http: aiohttp.ClientSession) -> None:
@@ -78,7 +63,7 @@ async def test_counters_add_up_to_what_was_asked_for(server: ProcessServer, http
 async def test_settings_that_cannot_work_accuse_a_knob(
     tmp_path: Path, http: aiohttp.ClientSession, params: dict[str, Value], kind: str, accused: str
 ) -> None:
-    running = await start(tmp_path, params)
+    running = await start(ENGINE, tmp_path, params, *DIALECT)
 
     with pytest.raises(StartFailed) as raised:
         await running.wait_ready(http, timeout_s=60)

@@ -20,9 +20,9 @@ from engines._nim_metrics import NimReader, line_of_page
 from engines._prometheus import parse_page
 from engines.base import LaunchRequest, Value
 from engines.errors import BadConfiguration, EngineError
-from engines.launch.container import Container, Mount
+from engines.launch.container import USUAL_SHM_SIZE_BYTES, Container, Mount
 from engines.launch.phases import CONTAINER, Phase, StartupPhases
-from engines.nim import ENGINE, SHM_SIZE_BYTES, Line, line_of, parse_profiles, runnable
+from engines.nim import ENGINE, Line, line_of, parse_profiles, runnable
 
 from .conftest import Handler, Serve
 
@@ -128,7 +128,7 @@ def test_the_container_is_that_of_the_vendors_run_line() -> None:
 
     assert container is not None
     assert container.keep_entrypoint
-    assert container.shm_size_bytes == SHM_SIZE_BYTES
+    assert container.shm_size_bytes == USUAL_SHM_SIZE_BYTES
     assert (container.gpus, container.mounts) == (OLD.gpus, OLD.mounts)
 
 
