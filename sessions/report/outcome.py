@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sessions.metrics import METRICS
 from sessions.report.facts import listed, mapping, number, word
-from sessions.report.figures import clock, show
+from sessions.report.figures import show
 from sessions.report.scales import short
+from sessions.report.timelines import clock
 from sessions.slo import BadSlo, Slo
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from sessions.metrics import METRICS
 from sessions.report import figures
 from sessions.report.charts import Chart, figure
 from sessions.report.facts import mapping, number, word
-from sessions.report.figures import clock, show
+from sessions.report.figures import show
 from sessions.report.markup import Element, add, breakable, tag
 from sessions.report.outcome import (
     cards,
@@ -26,6 +26,7 @@ from sessions.report.outcome import (
 )
 from sessions.report.scales import short
 from sessions.report.tables import Cell, table
+from sessions.report.timelines import clock, engine_charts, gpu_charts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -234,7 +235,7 @@ def quality(facts: Facts) -> Element | None:
 
 def timeline(facts: Facts) -> Element | None:
     """GPUs and server over time."""
-    charts = [*figures.gpu_charts(facts), *figures.engine_charts(facts)]
+    charts = [*gpu_charts(facts), *engine_charts(facts)]
     if not charts:
         return None
     names = ", ".join(sorted({word(gpu.info.get("name", "")) for gpu in facts.gpus} - {""}))

@@ -67,10 +67,11 @@ def test_an_open_loop_bench_reports_asked_and_reached(program: Program, server: 
         "--set", "workload.arrivals.pattern='constant'",
     )  # fmt: skip
 
-    assert done.returncode == 0, done.stdout
     levels = objects(done.stdout)[-1]["levels"]
     assert isinstance(levels, list)
     assert levels[0]["result"]["sent_rate"]["avg"] == pytest.approx(5, rel=0.3)
+    # On a machine with too much to do requests leave late: then the level must say that it does not count.
+    assert (levels[0]["state"], done.returncode) in (("valid", 0), ("invalid", 3))
 
 
 def test_watching_samples_until_it_is_told_to_stop_and_leaves_the_server_alone(program: Program, server: str) -> None:

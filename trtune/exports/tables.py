@@ -119,4 +119,4 @@ def _require_pyarrow() -> None:
     try:
         import pyarrow  # noqa: F401
     except ModuleNotFoundError as error:
-        raise UsageError("--format parquet needs pyarrow: install trtune[parquet]") from error
+        raise UsageError("--format parquet needs pyarrow: pip install 'trtune[parquet]'") from error

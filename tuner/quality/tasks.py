@@ -38,7 +38,7 @@ async def run_tasks(tasks: Sequence[str], url: str, model: str, program: Sequenc
     if not tasks:
         return {}
     if not program and importlib.util.find_spec("lm_eval") is None:
-        raise TaskError("quality.tasks needs lm-eval: install trtune[quality], or leave the tasks out")
+        raise TaskError("quality.tasks needs lm-eval: pip install 'trtune[quality]', or leave the tasks out")
     with tempfile.TemporaryDirectory(prefix="trtune-tasks-") as folder:
         words = [*(program or (sys.executable, "-m", "lm_eval")), *_arguments(tasks, url, model, folder)]
         process = await asyncio.create_subprocess_exec(
