@@ -47,6 +47,10 @@ _REPEATS_FROM: Final = 10
 """Results after which a leader may be measured again."""
 
 _MOST_REPEATS: Final = 2
+_MOST_IMAGINED: Final = 30
+"""Of what is running, the newest that the model takes for measured: with hundreds of workers it would do nothing else. None of
+what is running is proposed again, imagined or not."""
+
 _MOST_POINTS: Final = 90
 """Results the model learns from at most: its cost grows with their cube, and what is far below the best says little about it."""
 
@@ -194,7 +198,7 @@ class Strategy:
         self._learn(history, view)
         incumbents = self._incumbents(history, view)
         if len(history.pending):
-            self._surrogate.imagine(self._points(history.pending, view))
+            self._surrogate.imagine(self._points(history.pending[-_MOST_IMAGINED:], view))
             self._learnt = None
         beliefs = self._surrogate.predict_both(self._points(candidates, view))
         if turn % _OPTIMIST_EVERY == _OPTIMIST_EVERY - 1:
