@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from sessions.reader import SessionReader
 from sessions.records import COMMAND_KINDS, FINISHED_STATES, PHASES
+from trtune import open_session
 
-DEMO = Path(__file__).parents[1] / "data" / "demo.trtune"
+DATA = Path(__file__).parents[1] / "data"
 PAGE = (Path(__file__).parents[2] / "docs" / "session-format.md").read_text(encoding="utf-8")
 NAMED = set(re.findall(r"`([\w-]+)`", PAGE))
 
@@ -20,8 +21,10 @@ def test_the_page_names_every_word(words: tuple[str, ...]) -> None:
     assert not {*words} - NAMED
 
 
-def test_the_page_names_what_a_recorded_search_holds() -> None:
-    with SessionReader(DEMO) as session:
+@pytest.mark.parametrize("name", ["demo.trtune", "demo-2.trtune.xz", "gpu/vllm-8b-h100.trtune.xz"])
+def test_the_page_names_what_a_recorded_search_holds(name: str) -> None:
+    with closing(open_session(DATA / name)) as opened:
+        session = opened.reader
         trials, events, phases = session.trials(), session.events(), session.phases()
         keys = {*session.meta()}
 
