@@ -160,17 +160,7 @@ def completion_object(
         }
         for index, state in enumerate(states)
     ]
-    return {
-        "id": answer_id,
-        "object": "text_completion",
-        "created": created,
-        "model": model,
-        "choices": choices,
-        "service_tier": None,
-        "system_fingerprint": fingerprint,
-        "usage": {**total_usage(states), "prompt_tokens_details": None},
-        "kv_transfer_params": None,
-    }
+    return _whole(answer_id, "text_completion", model, created, fingerprint, choices, states)
 
 
 def chat_object(
@@ -188,9 +178,22 @@ def chat_object(
         }
         for index, state in enumerate(states)
     ]
+    return _whole(answer_id, "chat.completion", model, created, fingerprint, choices, states)
+
+
+def _whole(
+    answer_id: str,
+    kind: str,
+    model: str,
+    created: int,
+    fingerprint: str,
+    choices: list[dict[str, Any]],
+    states: Sequence[RequestState],
+) -> dict[str, Any]:
+    """Return what both endpoints put around the choices of a whole answer."""
     return {
         "id": answer_id,
-        "object": "chat.completion",
+        "object": kind,
         "created": created,
         "model": model,
         "choices": choices,
