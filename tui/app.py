@@ -30,6 +30,7 @@ from tui.screens.session import SessionScreen
 from tui.snapshot import SessionState, Snapshot
 from tui.terminal import TerminalSettings, terminal_settings
 from tui.theme import THEMES, TRTUNE_THEME
+from tui.widgets.lines import INK_CLASSES, INK_CSS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -96,6 +97,8 @@ class TrtuneApp(App[AppResult]):
 
     TITLE = "trtune"
     CSS_PATH = "trtune.tcss"
+    COMPONENT_CLASSES: ClassVar[set[str]] = INK_CLASSES
+    DEFAULT_CSS = f"TrtuneApp {{ {INK_CSS} }}"
     ENABLE_COMMAND_PALETTE = True
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
         "live": LiveScreen,

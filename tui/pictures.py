@@ -65,7 +65,10 @@ async def take_pictures(session: Path, folder: Path) -> list[Path]:
         paths.append(_save(app, folder, "requests"))
         app.pop_screen()
         app.push_screen(CompareScreen(SideChoice(session, 0), SideChoice(session)))
-        await pilot.pause(3.0)
+        for _ in range(round(WAIT_S / 0.5)):
+            await pilot.pause(0.5)
+            if "results" in app.export_screenshot():
+                break
         paths.append(_save(app, folder, "compare"))
     return paths
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import time
 from typing import TYPE_CHECKING
@@ -43,15 +44,17 @@ async def test_no_handler_keeps_the_loop_for_long(tmp_path: Path) -> None:
         for key in ("2", "4", "3", "1"):  # loading a screen for the first time is not what a handler does again
             await pilot.press(key)
             await pilot.pause(0.1)
+        gc.freeze()  # as the program does with its first picture: collecting all that other tests left is no handler's work
         task = asyncio.create_task(watchdog.watch())
         for key in ("home", "right", "Z", "Z", "2", "v", "v", "4", "1", "left", "f", "plus", "minus"):
             await pilot.press(key)
             await pilot.pause(0.02)
         task.cancel()
+        gc.unfreeze()
         assert "KV cache" in shown(app)
 
-    # A handler that reads the file or draws all trials takes a second and more; timing noise stays far below this.
-    assert watchdog.longest_s < 4 * HANDLER_LIMIT_S
+    # Twice the limit: CPU time, too, is longer on a machine whose caches others use. The longest measured is 29 ms.
+    assert watchdog.longest_s < 2 * HANDLER_LIMIT_S
 
 
 async def test_ten_thousand_trials_scroll_without_a_stall(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ Textual's own widgets ask for layout or render every cell anew; eight GPUs drawn
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, chop_cells
 from rich.segment import Segment
+from rich.style import Style
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
@@ -18,8 +19,6 @@ from tui.glyphs import BRAILLE, Glyphs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from rich.style import Style
 
     from tui.snapshot import Snapshot
 
@@ -66,14 +65,15 @@ INK_CSS = """
 .ink--cursor { color: $accent; text-style: bold; }
 .ink--chosen { background: $primary-muted; text-style: bold; }
 """
-"""Their values, for the style sheet of whatever draws with them."""
+"""Their values, for the application's style sheet: kept there once, since Textual styles a widget's own component classes anew
+whenever its screen comes to the front."""
+
+INK_CLASSES = {f"ink--{name}" for name in INKS}
 
 
 class LineWidget(Widget):
     """Draws rows made by `rows`; a row that stays the same is not sent to the terminal again."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"ink--{name}" for name in INKS}
-    DEFAULT_CSS = f"LineWidget {{ {INK_CSS} }}"
     ALLOW_SELECT = False
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002 - Textual's name
@@ -132,9 +132,18 @@ class LineWidget(Widget):
     def _style(self, ink: str) -> Style:
         style = self._styles_by_ink.get(ink)
         if style is None:
-            style = self.get_component_rich_style(f"ink--{ink}") if ink else self.rich_style
+            style = self._mix(ink) if ink else self.rich_style
             self._styles_by_ink[ink] = style
         return style
+
+    def _mix(self, ink: str) -> Style:
+        """An ink on this widget's background."""
+        told = self.app.get_component_styles(f"ink--{ink}")
+        _, _, background, color = self.colors
+        if told.has_rule("background"):
+            background += told.background
+        foreground = background + (told.color if told.has_rule("color") else color)
+        return Style.from_color(foreground.rich_color, background.rich_color) + told.text_style
 
 
 def row_cells(row: Row) -> int:
