@@ -25,6 +25,7 @@ import time
 
 import psutil
 
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 CANNOT_START = 127
 LEFTOVER_GRACE_S = 5.0
@@ -44,7 +45,9 @@ class Guard:
         self._seen: set[psutil.Process] = set()
         self._subreaper = _become_subreaper()
         # Popen is used to start only: it is never asked to wait, since reap() collects every child by itself.
-        self._server_pid = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True).pid
+        self._server_pid = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_guard
+        ).pid
         self.exit_code: int | None = None
 
     def run(self) -> int:
@@ -127,6 +130,15 @@ def _become_subreaper() -> bool:
     if not sys.platform.startswith("linux"):
         return False
     return int(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) == 0
+
+
+def _end_with_guard() -> None:
+    """In the server before it runs: a SIGTERM when the guard is killed, for then nobody is left to end it.
+
+    Ray kills the children of a worker that ends, and so the guard, before it could do anything.
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _parse_command(data: bytes) -> tuple[float, float]:

@@ -305,3 +305,17 @@ async def test_a_worker_ended_by_sigkill_takes_its_server_and_grandchildren_alon
     await worker.wait()
 
     await until(lambda: alive(pids) == [])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a process of its parent's death")
+async def test_a_server_ends_when_its_guard_is_killed(http: aiohttp.ClientSession) -> None:
+    server = await start(spec("ready"))
+    await server.wait_ready(http, timeout_s=30)
+    (pid,) = server.pids
+    guard = psutil.Process(pid).parent()
+    assert guard is not None
+
+    guard.kill()
+
+    await until(lambda: not is_alive(pid))
+    await server.stop()
