@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import time
@@ -63,8 +64,9 @@ class _Lost(Exception):
 
 @dataclass(slots=True)
 class _Host:
-    """An actor with its place: the GPUs of one node."""
+    """An actor with its place: the GPUs of one node. No two that live at a time have the same lane."""
 
+    lane: int
     actor: Any
     place: Any
     gpus: int
@@ -86,7 +88,8 @@ class RayFleet:
         self._bench = bench
         self._version = own_version()
         self._idle: list[_Host] = []
-        self._free_lanes = list(range(lanes))
+        self._taken: set[int] = set()
+        self._waiting = 0
 
     @classmethod
     async def connect(cls, address: str, bench: Bench, lanes: int, wait_nodes: int = 0) -> RayFleet:
@@ -111,7 +114,7 @@ class RayFleet:
         most = self.most_gpus()
         if not most:
             return None
-        host = await self._host(1, 0)
+        host = await self._host(1)
         self._idle.append(host)
         return hardware_from(host.greeting.name, most)
 
@@ -131,25 +134,20 @@ class RayFleet:
             BadPlan: If no node has that many GPUs.
         """
         self._require_room(gpus)
-        lane = self._free_lanes.pop(0)
-        try:
-            with self._bench.control.child() as control:
-                return await self._run_somewhere(lane, control, order, gpus, on_number)
-        finally:
-            self._free_lanes.append(lane)
+        with self._bench.control.child() as control:
+            return await self._run_somewhere(control, order, gpus, on_number)
 
     async def _run_somewhere(
-        self, lane: int, control: Control, order: Order, gpus: int, on_number: Callable[[int], None]
+        self, control: Control, order: Order, gpus: int, on_number: Callable[[int], None]
     ) -> TrialResult:
         recorder, lost = self._bench.recorder, 0
         while True:
-            host = await self._host(gpus, lane)
+            host = await self._host(gpus)
             number = recorder.start_trial(order.kind, order.params)
             on_number(number)
             try:
                 return await self._run_on(host, control, order, number)
             except _Lost:
-                self._release(host)
                 lost += 1
             if lost == LOST_LIMIT and not control.stop.is_set():
                 text = f"the nodes it ran on died, {LOST_LIMIT} times in a row"
@@ -185,7 +183,7 @@ class RayFleet:
                 " lower the parallelism, or add a larger node"
             )
 
-    async def _host(self, gpus: int, lane: int) -> _Host:
+    async def _host(self, gpus: int) -> _Host:
         """An actor on a node with so many GPUs: one that is idle, or a new one as soon as Ray finds a place."""
         for host in self._idle:
             if host.gpus == gpus:
@@ -194,12 +192,22 @@ class RayFleet:
         for host in self._idle:  # they hold GPUs that a trial of another size may need
             self._release(host)
         self._idle.clear()
-        place = await self._place(gpus)
-        try:
-            return await self._open(place, gpus, lane)
-        except BaseException:
-            self._remove(place)
-            raise
+        for _ in range(LOST_LIMIT):
+            self._waiting += 1
+            try:
+                place = await self._place(gpus)
+            finally:
+                self._waiting -= 1
+            lane = next(number for number in itertools.count() if number not in self._taken)
+            self._taken.add(lane)
+            try:
+                return await self._open(place, gpus, lane)
+            except self._ray.exceptions.RayActorError:
+                self._forget(lane, place)  # its node died while it was opened
+            except BaseException:
+                self._forget(lane, place)
+                raise
+        raise NoCluster(f"{LOST_LIMIT} nodes in a row died before they could run a trial")
 
     async def _place(self, gpus: int) -> Any:
         from ray.util.placement_group import placement_group
@@ -229,7 +237,7 @@ class RayFleet:
         )
         try:
             greeting: Greeting = await _future(actor.greet.remote())
-        except self._ray.exceptions.RayError as error:
+        except self._ray.exceptions.RayTaskError as error:
             raise NoCluster(
                 f"a node cannot run trials: {_reason(error)}; install trtune {self._version} there"
             ) from None
@@ -238,7 +246,7 @@ class RayFleet:
             raise NoCluster(
                 f"node {greeting.host} has trtune {greeting.version} and this is {self._version}: use one version"
             )
-        return _Host(actor, place, gpus, greeting, await self._link(actor))
+        return _Host(lane, actor, place, gpus, greeting, await self._link(actor))
 
     async def _link(self, actor: Any) -> ClockLink:
         """Compare clocks: a node whose clock is off by any amount writes at the right times all the same."""
@@ -268,12 +276,17 @@ class RayFleet:
                 merge.apply(await _future(host.actor.take.remote()))
             result: TrialResult = await running
             merge.apply(await _future(host.actor.take_now.remote()))
-        except self._ray.exceptions.RayActorError as error:
-            raise _Lost(str(error)) from None
-        except self._ray.exceptions.RayTaskError as error:
+        except BaseException as error:
             self._release(host)
-            raise _cause(error) from None
-        self._idle.append(host)
+            if isinstance(error, self._ray.exceptions.RayActorError):
+                raise _Lost(str(error)) from None
+            if isinstance(error, self._ray.exceptions.RayTaskError):
+                raise _cause(error) from None
+            raise
+        if self._waiting:
+            self._release(host)  # a trial of another size waits for what it holds
+        else:
+            self._idle.append(host)
         return result
 
     async def _or_end(self, waiting: asyncio.Future[Any]) -> None:
@@ -291,12 +304,15 @@ class RayFleet:
         recorder.event(
             "warning", f"node {host.greeting.host} is gone: trial {number} begins again elsewhere", trial=number
         )
-        self._release(host)
 
     def _release(self, host: _Host) -> None:
         with contextlib.suppress(Exception):  # of a node that is gone nothing is left to release
             self._ray.kill(host.actor)
-        self._remove(host.place)
+        self._forget(host.lane, host.place)
+
+    def _forget(self, lane: int, place: Any) -> None:
+        self._taken.discard(lane)
+        self._remove(place)
 
     def _remove(self, place: Any) -> None:
         from ray.util.placement_group import remove_placement_group
