@@ -46,7 +46,7 @@ class Guard:
         self._subreaper = _become_subreaper()
         # Popen is used to start only: it is never asked to wait, since reap() collects every child by itself.
         self._server_pid = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_guard
+            argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_prepare_server
         ).pid
         self.exit_code: int | None = None
 
@@ -132,11 +132,13 @@ def _become_subreaper() -> bool:
     return int(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) == 0
 
 
-def _end_with_guard() -> None:
-    """In the server before it runs: a SIGTERM when the guard is killed, for then nobody is left to end it.
+def _prepare_server() -> None:
+    """In the server before it runs: no signal is blocked, and the death of the guard is a SIGTERM.
 
-    Ray kills the children of a worker that ends, and so the guard, before it could do anything.
+    Ray's workers block SIGINT and what they start inherits that; a server would never end by it. When a worker ends, Ray kills its
+    children, and so the guard, before it could do anything; nobody would be left to end the server.
     """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -319,3 +319,16 @@ async def test_a_server_ends_when_its_guard_is_killed(http: aiohttp.ClientSessio
 
     await until(lambda: not is_alive(pid))
     await server.stop()
+
+
+async def test_a_signal_that_is_blocked_here_ends_a_server_all_the_same(http: aiohttp.ClientSession) -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        server = await start(spec("ready", "ignore-sigterm"), StopGrace(interrupt_s=20.0, terminate_s=0.0))
+        await server.wait_ready(http, timeout_s=30)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    await server.stop()
+
+    assert "KeyboardInterrupt" in server.log_lines
