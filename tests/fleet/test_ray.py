@@ -97,11 +97,12 @@ def test_sixty_four_trials_on_four_nodes_survive_the_loss_of_one(
     tuning = tune(tmp_path, cluster.address, 64, "--storage", postgres.url(), "--set", "fleet.study=four-nodes")
 
     deadline = time.monotonic() + 700
-    while finished_trials(path) < 12:
+    while (busy := node_at_work(path, cluster, finished=12)) is None:
         assert tuning.poll() is None, tuning.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    cluster.remove_node(cluster.workers.pop(), allow_graceful=False)
+    cluster.remove_node(busy, allow_graceful=False)
+    cluster.workers.remove(busy)
     told, _ = tuning.communicate(timeout=1500)
 
     assert tuning.returncode == 0, told[-3000:]
@@ -189,8 +190,14 @@ def test_a_cluster_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> N
     assert "no Ray cluster answers at 127.0.0.1:1" in told
 
 
-def finished_trials(path: Path) -> int:
+def node_at_work(path: Path, cluster: Any, finished: int) -> Any:
+    """A node that has just begun a trial, once so many trials are finished; None before."""
     if not path.exists():
-        return 0
+        return None
     with SessionReader(path) as reader:
-        return sum(trial.end_ns is not None for trial in reader.trials())
+        trials = reader.trials()
+        where = {event.trial: event.data["node"] for event in reader.events() if event.kind == "placed"}
+    running = [trial.number for trial in trials if trial.end_ns is None and trial.number in where]
+    if not running or sum(trial.end_ns is not None for trial in trials) < finished:
+        return None
+    return next((node for node in cluster.workers if node.node_id == where[running[-1]]), None)

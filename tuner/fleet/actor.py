@@ -19,7 +19,8 @@ class TrialActor(TrialHost):
         """
         import ray
 
-        super().__init__(lane, tuple(int(gpu) for gpu in ray.get_gpu_ids()), own_version())
+        node = str(ray.get_runtime_context().get_node_id())
+        super().__init__(lane, tuple(int(gpu) for gpu in ray.get_gpu_ids()), own_version(), node)
 
 
 def own_version() -> str:

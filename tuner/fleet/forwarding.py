@@ -83,7 +83,9 @@ class ForwardingRecorder(Recorder):
         self._forward("log", stream=stream, level=level, text=text)
 
     def event(self, kind: str, text: str, *, trial: int | None = None, data: Mapping[str, Any] | None = None) -> None:
-        """As the recorder's."""
+        """As the recorder's; where the trial runs the driver tells itself, and more of it."""
+        if kind == "placed":
+            return
         super().event(kind, text, trial=trial, data=data)
         self._forward("event", kind=kind, text=text, trial=trial, data=data)
 

@@ -265,7 +265,13 @@ class RayFleet:
         """
         bench = self._bench
         merge = Merge(bench.recorder, host.link.offset_ns, number)
-        where = {"host": host.greeting.host, "gpus": list(host.greeting.gpus), "clock_error_ns": host.link.error_ns}
+        where = {
+            "lane": f"lane{host.lane}",
+            "host": host.greeting.host,
+            "node": host.greeting.node,
+            "gpus": list(host.greeting.gpus),
+            "clock_error_ns": host.link.error_ns,
+        }
         bench.recorder.event("placed", f"trial {number} runs on {host.greeting.host}", trial=number, data=where)
         wishes = _Wishes(control)
         try:

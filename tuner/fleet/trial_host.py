@@ -37,6 +37,7 @@ class Greeting:
 
     Attributes:
         host: Its name.
+        node: Its identity in the cluster.
         version: Of trtune there.
         gpus: GPUs it was given, as the driver on that node counts them; empty: it was given none.
         name: Product name of the first of them; empty where no driver tells.
@@ -44,6 +45,7 @@ class Greeting:
     """
 
     host: str
+    node: str
     version: str
     gpus: tuple[int, ...]
     name: str
@@ -53,17 +55,19 @@ class Greeting:
 class TrialHost:
     """Runs one trial at a time for a driver on another host, and hands over what it records."""
 
-    def __init__(self, lane: str, gpus: tuple[int, ...], version: str) -> None:
+    def __init__(self, lane: str, gpus: tuple[int, ...], version: str, node: str = "") -> None:
         """Prepare.
 
         Args:
             lane: Name of this place in the driver's session.
             gpus: GPUs that this host may use, by the driver's index; empty: all.
             version: Of trtune here.
+            node: Identity of this node in the cluster.
         """
         self._lane = lane
         self._gpus = gpus
         self._version = version
+        self._node = node
         self._clock = SessionClock.start()
         self._control = Control()
         self._recorder: ForwardingRecorder | None = None
@@ -71,7 +75,7 @@ class TrialHost:
 
     def greet(self) -> Greeting:
         """Say who this is."""
-        return Greeting(platform.node(), self._version, self._gpus, _gpu_name(self._gpus), os.getpid())
+        return Greeting(platform.node(), self._node, self._version, self._gpus, _gpu_name(self._gpus), os.getpid())
 
     def now(self) -> int:
         """Session time of this host, in ns: that of all its trials."""
