@@ -22,7 +22,13 @@ STAND_IN = """#!/usr/bin/env bash
 printf '%s\\n' "$(basename "$0") $*" >> "$CALLS"
 case "$(basename "$0") $*" in
     scontrol*) printf 'node1\\nnode2\\nnode3\\n' ;;
-    *" trtune tune"*) exit "${TUNE_EXIT:-0}" ;;
+    *" trtune tune"*)
+        for _ in $(seq 200); do
+            [ "$(grep -c 'ray start' "$CALLS")" -ge 2 ] && break
+            sleep 0.05
+        done
+        exit "${TUNE_EXIT:-0}"
+        ;;
     *" ray start"*) exec sleep 60 ;;
 esac
 """
