@@ -170,7 +170,7 @@ def test_an_enqueued_configuration_is_run_and_an_impossible_one_refused(program:
     ("fault", "kind", "start_timeout_s"),
     [
         ("oom-at-start", "out_of_memory", 60),
-        ("crash-at=1", "died", 60),
+        ("crash-at=0.3", "died", 60),
         ("never-ready", "timeout", 4),
         ("zombie-health", "hung", 60),
     ],
