@@ -4,8 +4,9 @@ On a host with a GPU and vLLM, with a folder that holds a model's `config.json` 
 
     python -m benchmarks.gpu.run PART --model DIR --out DIR
 
-Parts: doctor, agreement, overhead, tune, failures. Each fits into eight minutes and can be run alone; `tune` goes on where
-it was when it is run again. Prints one JSON object a line and, after each part, what is left on the GPU.
+Parts: doctor, agreement, overhead, tune, two-gpus, failures. Each fits into eight minutes and can be run alone; `tune` and
+`two-gpus` go on where they were when they are run again. Prints one JSON object a line and, after each part, what is left on
+the GPU.
 """
 
 from __future__ import annotations
@@ -46,7 +47,16 @@ if TYPE_CHECKING:
 VLLM = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
 ARGUMENTS = ("--load-format", "dummy", "--served-model-name", "m", "--no-enable-prefix-caching")
 ISL, OSL = 1024, 128
+AGREEMENT_ROUNDS = 4
+AGREEMENT_METRICS = (
+    ("output_tps", "output_tps"),
+    ("ttft_p50_ms", "ttft_p50_ms"),
+    ("ttft_p50_ms", "ttft_from_written_p50_ms"),
+    ("tpot_p50_ms", "tpot_p50_ms"),
+)
+"""Metrics of trtune, and of the independent client: its TTFT from before the request is made, and from when it was written."""
 PLAN = Path(__file__).with_name("vllm-8b.toml")
+TWO_GPUS_PLAN = Path(__file__).with_name("vllm-8b-two-gpus.toml")
 START_TIMEOUT_S = 300
 
 
@@ -98,16 +108,17 @@ async def agreement(model: str, out: Path) -> None:
     """Our numbers against an independent client's: same server, same lengths, in turn."""
     async with server(model, out, {}) as running, LoadGenerator() as load:
         await independent_client.run(running.url, 8, 16, ISL, OSL, seed=99)
-        for concurrency, requests in ((1, 24), (32, 192)):
+        for concurrency, requests in ((1, 24), (32, 256)):
             ours, theirs = [], []
-            for round_ in range(3):
+            for round_ in range(AGREEMENT_ROUNDS):
                 theirs.append(await independent_client.run(running.url, concurrency, requests, ISL, OSL, seed=round_))
                 ours.append(await measure(load, running.url, concurrency, requests, seed=100 + round_))
-            for name in ("output_tps", "ttft_p50_ms", "tpot_p50_ms"):
+            for name, other_name in AGREEMENT_METRICS:
                 mine = statistics.median(each[name] for each in ours)
-                other = statistics.median(each[name] for each in theirs)
-                say("agreement", concurrency=concurrency, metric=name, trtune=round(mine, 3), independent=round(other, 3),
-                    difference=f"{mine / other - 1:+.2%}", ours=ours, theirs=theirs)  # fmt: skip
+                other = statistics.median(each[other_name] for each in theirs)
+                say("agreement", concurrency=concurrency, metric=name, independent_metric=other_name, trtune=round(mine, 3),
+                    independent=round(other, 3), difference=f"{mine / other - 1:+.2%}")  # fmt: skip
+            say("agreement", concurrency=concurrency, ours=ours, theirs=theirs)
 
 
 async def overhead(model: str, out: Path) -> None:
@@ -156,11 +167,11 @@ def _say_gpu_samples(session: Path) -> None:
             )
 
 
-def tune(model: str, out: Path, limit_s: float) -> None:
+def tune(plan: Path, model: str, out: Path, limit_s: float) -> None:
     """A search under SLOs, in pieces: the worker goes on when the viewer is ended, and is looked at again the next time."""
-    session = out / "vllm-8b.trtune"
+    session = out / f"{plan.stem}.trtune"
     if not session.exists():
-        words = ["tune", str(PLAN), "--model", model, "--session", str(session)]
+        words = ["tune", str(plan), "--model", model, "--session", str(session)]
         words += ["--set", f"engine.command={json.dumps(list(VLLM))}"]
     else:
         words = ["attach", str(session)] if is_written(session) else ["tune", "--resume", str(session)]
@@ -184,6 +195,9 @@ def _say_result(session: Path) -> None:
                 score=trial.score, feasible=trial.feasible, failure=trial.failure and trial.failure.text,
                 levels={level.value: level.result.get("output_token_throughput", {}).get("avg")
                         for level in reader.levels(trial.number)})  # fmt: skip
+        for event in reader.events():
+            if event.kind in ("neighbours", "drift"):
+                say("tune", event=event.kind, text=event.text, **event.data)
         say("tune", verdict=reader.meta().get("verdict"), worker=reader.worker())
 
 
@@ -283,7 +297,7 @@ def say_leftovers(part: str) -> None:
 def main() -> None:
     """Run one part."""
     parser = argparse.ArgumentParser(description="Proof on a real GPU.")
-    parser.add_argument("part", choices=["doctor", "agreement", "overhead", "tune", "failures"])
+    parser.add_argument("part", choices=["doctor", "agreement", "overhead", "tune", "two-gpus", "failures"])
     parser.add_argument("--model", default="")
     parser.add_argument("--out", type=Path, default=Path("gpu-out"))
     parser.add_argument("--limit", type=float, default=420, metavar="SECONDS", help="for tune: stop after this long")
@@ -297,7 +311,9 @@ def main() -> None:
         case "overhead":
             asyncio.run(overhead(told.model, told.out))
         case "tune":
-            tune(told.model, told.out, told.limit)
+            tune(PLAN, told.model, told.out, told.limit)
+        case "two-gpus":
+            tune(TWO_GPUS_PLAN, told.model, told.out, told.limit)
         case _:
             asyncio.run(failures(told.model, told.out))
     say_leftovers(told.part)
