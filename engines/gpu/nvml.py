@@ -3,13 +3,15 @@
 Each sample reads utilisation, memory, power, clocks and clock-event reasons: microseconds. About once a second follow
 limits, temperature, the field values (3 ms, at worst 15), GPM (3 ms) and processes; between, their last values are
 repeated. The GPUs take turns with that, and where it costs much processor time it is done less often. With MIG on, the
-instances follow their GPU, each with its own memory and activity. Methods block and belong into one thread.
+instances follow their GPU, each with its own memory and activity. Methods block and belong into one thread; sources in
+several threads take turns at the driver.
 """
 
 from __future__ import annotations
 
 import importlib
 import socket
+import threading
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -27,6 +29,10 @@ SLOW_PERIOD_S = 1.0
 SLOWEST_PERIOD_S = 5.0
 SLOW_SHARE = 0.012
 """Most processor time, as a share of a core, that the slow readings of all GPUs may take: their period is stretched."""
+
+DRIVER_LOCK = threading.RLock()
+"""Held for every call of the driver library. It says that it may be used from several threads, but a process in which two sources
+began to sample at the same moment ended with SIGSEGV inside libnvidia-ml 580.159 (two H100, trials side by side)."""
 
 ALL_LINKS = 0xFFFFFFFF
 KIB = 1024.0
@@ -94,11 +100,12 @@ class NvmlSource:
         self._server_pids: frozenset[int] = frozenset()
         self._slow_cost_s = 0.0
         self._devices: list[_Device] = []
-        for index in range(nvml.nvmlDeviceGetCount()):
-            self._open(index)
-        if not self._devices:
-            raise GpuUnavailable("the NVIDIA driver shows no GPU here")
-        self._gpus = tuple(self._describe(index, device) for index, device in enumerate(self._devices))
+        with DRIVER_LOCK:
+            for index in range(nvml.nvmlDeviceGetCount()):
+                self._open(index)
+            if not self._devices:
+                raise GpuUnavailable("the NVIDIA driver shows no GPU here")
+            self._gpus = tuple(self._describe(index, device) for index, device in enumerate(self._devices))
 
     @property
     def gpus(self) -> tuple[GpuInfo, ...]:
@@ -125,17 +132,19 @@ class NvmlSource:
 
     def sample(self) -> tuple[GpuSample, ...]:
         """All GPUs now; a lost one gives NaN."""
-        now_s = self._clock()
-        late = [device for device in self._devices if now_s >= device.due_s]
-        for place, device in enumerate(late):
-            self._refresh(device, now_s, place)
-        return tuple(self._sample(device) for device in self._devices)
+        with DRIVER_LOCK:
+            now_s = self._clock()
+            late = [device for device in self._devices if now_s >= device.due_s]
+            for place, device in enumerate(late):
+                self._refresh(device, now_s, place)
+            return tuple(self._sample(device) for device in self._devices)
 
     def close(self) -> None:
         """Free GPM's buffers and let go of the driver."""
-        for device in self._devices:
-            device.gpm.close()
-        self._nvml.nvmlShutdown()
+        with DRIVER_LOCK:
+            for device in self._devices:
+                device.gpm.close()
+            self._nvml.nvmlShutdown()
 
     def _open(self, index: int) -> None:
         """Open a GPU and, with MIG on, its instances. One that is already off the bus cannot be opened, and stays as lost."""
@@ -323,7 +332,8 @@ def driver_library(load: Callable[[str], Any] = importlib.import_module) -> Any:
     """
     nvml = _load(load)
     try:
-        nvml.nvmlInit()
+        with DRIVER_LOCK:
+            nvml.nvmlInit()
     except nvml.NVMLError as error:
         reason = INIT_ERRORS.get(int(error.value), f"the NVIDIA driver does not start: {error}")
         raise GpuUnavailable(reason) from error

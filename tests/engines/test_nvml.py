@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,26 @@ from engines.gpu.errors import GpuUnavailable
 from engines.gpu.nvml import NvmlSource, check_named_gpus, open_nvml
 
 from .fake_nvml import FakeNvml, NVMLError
+
+
+class OneAtATime(FakeNvml):
+    """Counts the threads that are inside the driver at the same moment."""
+
+    inside = most_inside = 0
+
+    def _guarded(self, name: str) -> Any:
+        call = super()._guarded(name)
+
+        def counted(*arguments: Any) -> Any:
+            self.inside += 1
+            self.most_inside = max(self.most_inside, self.inside)
+            time.sleep(0.0002)  # lets the other threads in
+            try:
+                return call(*arguments)
+            finally:
+                self.inside -= 1
+
+        return counted
 
 
 class Clock:
@@ -287,6 +309,22 @@ def test_buffers_are_freed_and_the_driver_is_let_go(readings: Mapping[str, float
 
     assert nvml.open_samples == 0
     assert nvml.shut_down
+
+
+def test_sources_in_several_threads_take_turns_at_the_driver(readings: Mapping[str, float]) -> None:
+    nvml = OneAtATime(readings, count=2)
+
+    def one_trial() -> None:
+        source = NvmlSource(nvml)
+        for _ in range(3):
+            source.sample()
+        source.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        for trial in [threads.submit(one_trial) for _ in range(4)]:
+            trial.result()
+
+    assert nvml.most_inside == 1
 
 
 @pytest.mark.parametrize(

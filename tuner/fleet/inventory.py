@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from engines.gpu.nvml import driver_library
+from engines.gpu.nvml import DRIVER_LOCK, driver_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,20 +74,21 @@ def host_gpus(
     """
     nvml = nvml or driver_library()
     found = []
-    for index in range(nvml.nvmlDeviceGetCount()):
-        handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        node = _numa_node(pci, str(_text(nvml.nvmlDeviceGetPciInfo(handle).busId)))
-        found.append(
-            HostGpu(
-                uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
-                index=index,
-                name=_text(nvml.nvmlDeviceGetName(handle)),
-                numa_node=node,
-                cpus=_cpus(nodes, node),
-                used_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handle).used),
-                pids=tuple(sorted(process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle))),
+    with DRIVER_LOCK:
+        for index in range(nvml.nvmlDeviceGetCount()):
+            handle = nvml.nvmlDeviceGetHandleByIndex(index)
+            node = _numa_node(pci, str(_text(nvml.nvmlDeviceGetPciInfo(handle).busId)))
+            found.append(
+                HostGpu(
+                    uuid=_text(nvml.nvmlDeviceGetUUID(handle)),
+                    index=index,
+                    name=_text(nvml.nvmlDeviceGetName(handle)),
+                    numa_node=node,
+                    cpus=_cpus(nodes, node),
+                    used_bytes=int(nvml.nvmlDeviceGetMemoryInfo(handle).used),
+                    pids=tuple(sorted(process.pid for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle))),
+                )
             )
-        )
     return visible(found, wish)
 
 
