@@ -9,6 +9,9 @@ SIGKILL. The guard is a child subreaper (prctl(2), Linux 3.4): processes of the 
 parent come back to the guard, so that it can end them all. TensorRT-LLM's MPI workers do exactly that (contract trtllm 8.2:
 orphans keep GPU memory).
 
+The process that is started stands in front of the guard proper, its child, and only passes on how that ended: who kills its own
+children, as Ray does when a worker ends, kills the one in front, and the guard is told by SIGTERM and ends the server in order.
+
 It is run as a file with nothing but the standard library and psutil, so that it starts fast and needs no import path.
 """
 
@@ -38,15 +41,16 @@ STOP_CHECK_S = 0.05
 class Guard:
     """One server process, its descendants, and the pipe that wakes us when one of them ends."""
 
-    def __init__(self, parent_pid: int, argv: list[str]) -> None:
+    def __init__(self, parent_pid: int, front_pid: int, argv: list[str]) -> None:
         self._parent_pid = parent_pid
+        self._front_pid = front_pid
         self._wake_fd = _wake_on_signals()
         self._me = psutil.Process()
         self._seen: set[psutil.Process] = set()
         self._subreaper = _become_subreaper()
         # Popen is used to start only: it is never asked to wait, since reap() collects every child by itself.
         self._server_pid = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_prepare_server
+            argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_Prepare(os.getpid())
         ).pid
         self.exit_code: int | None = None
 
@@ -59,12 +63,21 @@ class Guard:
             self.reap()
             if not self._subreaper:
                 self._seen.update(self._me.children(recursive=True))
-            if os.getppid() != self._parent_pid or signal.SIGTERM in signals:
+            if self._orphaned() or signal.SIGTERM in signals:
                 self.stop(0.0, ORPHAN_GRACE_S)
             elif control in readable:
                 self.stop(*_parse_command(os.read(control, 512)))
         self.stop(0.0, LEFTOVER_GRACE_S)
         return self.exit_code
+
+    def _orphaned(self) -> bool:
+        """Whether trtune, or the process between it and us, is gone."""
+        if os.getppid() != self._front_pid:
+            return True
+        try:
+            return psutil.Process(self._front_pid).ppid() != self._parent_pid
+        except psutil.NoSuchProcess:
+            return True
 
     def stop(self, interrupt_s: float, terminate_s: float) -> None:
         """SIGINT to the server's group as Ctrl-C would, then SIGTERM and SIGKILL to all that is left."""
@@ -132,15 +145,22 @@ def _become_subreaper() -> bool:
     return int(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) == 0
 
 
-def _prepare_server() -> None:
-    """In the server before it runs: no signal is blocked, and the death of the guard is a SIGTERM.
+class _Prepare:
+    """In a child before it runs what it is for: no signal is blocked, and the death of its parent is a SIGTERM.
 
-    Ray's workers block SIGINT and what they start inherits that; a server would never end by it. When a worker ends, Ray kills its
-    children, and so the guard, before it could do anything; nobody would be left to end the server.
+    Ray's workers block SIGINT and what they start inherits that; a server would never end by it.
     """
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    if sys.platform.startswith("linux"):
+
+    def __init__(self, parent_pid: int) -> None:
+        self._parent_pid = parent_pid
+
+    def __call__(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if not sys.platform.startswith("linux"):
+            return
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != self._parent_pid:  # it died before it could be told
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _parse_command(data: bytes) -> tuple[float, float]:
@@ -184,13 +204,27 @@ def _say(line: str) -> None:
         print(line, flush=True)  # noqa: T201
 
 
+def _stand_in_front(guard_pid: int) -> int:
+    """Wait for the guard, passing SIGTERM on; returns its exit code."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(guard_pid, signal.SIGTERM))
+    _, status = os.waitpid(guard_pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
 def main() -> int:
     """Start and guard the server; 127 when it cannot be started."""
     parent_pid, cpus, *argv = sys.argv[1:]
     if cpus != "all":
         _keep_to({int(cpu) for cpu in cpus.split(",")})
+    front_pid = os.getpid()
+    if guard_pid := os.fork():
+        return _stand_in_front(guard_pid)
+    _Prepare(front_pid)()
     try:
-        guard = Guard(int(parent_pid), argv)
+        guard = Guard(int(parent_pid), front_pid, argv)
     except OSError as error:
         _say(f"cannot start {argv[0]}: {error.strerror}")
         return CANNOT_START

@@ -56,7 +56,7 @@ class GuardedProcess(asyncio.SubprocessProtocol):
 
     @property
     def pid(self) -> int | None:
-        """Process id of the guard while it runs; the command is its child."""
+        """Process id of the guard's front while it runs; the guard is its only child, and the command the guard's."""
         return None if self._transport is None or self.exited.is_set() else self._transport.get_pid()
 
     @property

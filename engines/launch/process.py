@@ -83,9 +83,11 @@ class ProcessServer:
 
     def _record(self) -> None:
         """Remember who belongs to the server, in case the guard is ended from outside."""
-        if (guard_pid := self._guard.pid) is not None:
+        if (front_pid := self._guard.pid) is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
-                self._seen.update(psutil.Process(guard_pid).children(recursive=True))
+                front = psutil.Process(front_pid)
+                guard = set(front.children())
+                self._seen.update(set(front.children(recursive=True)) - guard)
         self._seen = {process for process in self._seen if _runs(process)}
 
     @property

@@ -321,6 +321,21 @@ async def test_a_server_ends_when_its_guard_is_killed(http: aiohttp.ClientSessio
     await server.stop()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a process of its parent's death")
+async def test_a_server_that_ignores_sigterm_ends_when_what_we_started_is_killed(http: aiohttp.ClientSession) -> None:
+    server = await start(spec("ready", "child", "ignore-sigterm"))
+    await server.wait_ready(http, timeout_s=30)
+    await until(lambda: len(server.pids) == 2)
+    pids = server.pids
+    ours = [child for child in psutil.Process().children() if "guard.py" in " ".join(child.cmdline())]
+
+    for front in ours:
+        front.kill()
+
+    await until(lambda: alive(pids) == [])
+    await server.stop()
+
+
 async def test_a_signal_that_is_blocked_here_ends_a_server_all_the_same(http: aiohttp.ClientSession) -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
