@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import orjson
 
 from sessions.commands import send_command
+from sessions.faults import fault_path, read_fault
 from sessions.reader import SessionReader
 from sessions.summary import summarise_session
 from trtune.errors import DONE, FAILED, NOTHING_FEASIBLE, STOPPED, UNREACHABLE
@@ -95,7 +96,9 @@ class Follower:
         lines = _outcome_lines(meta, summary, reader, self._path)
         self._say({"event": "result", **outcome}, "\n".join(lines))
         if status is None or not status.over:
-            text = f"the worker is gone; go on with: trtune tune --resume {self._path}"
+            fault = read_fault(self._path)
+            why = f", ended by a fault in a library (see {fault_path(self._path)})" if fault else ""
+            text = f"the worker is gone{why}; go on with: trtune tune --resume {self._path}"
             self._say({"event": "error", "text": text}, text)
             return FAILED
         if status.state == "failed":

@@ -26,6 +26,7 @@ from engines.errors import EngineError, Unreachable
 from engines.launch.ports import free_port
 from engines.registry import get_engine
 from sessions.errors import SessionError, SessionUnwritable
+from sessions.faults import faults_written, read_fault
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
 from tuner.control import Control
@@ -214,9 +215,11 @@ def work(path: Path) -> int:
     failed = True
     try:
         recorder.set_worker("starting", "starting")
+        _tell_of_a_fault(recorder)
         with SessionReader(path) as reader:
             plan = Plan.model_validate(reader.meta()["plan"])
-        reason = asyncio.run(Worker(recorder, plan).run())
+        with faults_written(path):
+            reason = asyncio.run(Worker(recorder, plan).run())
         recorder.set_worker("done", reason)
         failed = False
     except Unreachable as error:
@@ -237,6 +240,13 @@ def work(path: Path) -> int:
     finally:
         recorder.close()
     return FAILED_EXIT if failed else 0
+
+
+def _tell_of_a_fault(recorder: Recorder) -> None:
+    """Into the log: how the worker before this one ended, if a fault ended it that it could not tell of by itself."""
+    for place, line in enumerate(read_fault(recorder.path)):
+        text = line if place else f"the worker before this one was ended by a fault in a library: {line}"
+        recorder.log("worker", "debug" if place else "error", text)
 
 
 def _last_word(recorder: Recorder, text: str) -> None:

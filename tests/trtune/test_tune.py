@@ -94,6 +94,23 @@ def test_a_killed_worker_is_resumed_without_running_a_finished_trial_again(progr
         assert [trial.state for trial in after].count("interrupted") == 1
 
 
+def test_a_fault_in_a_library_is_named_and_its_stack_is_kept(program: Program, plan: Plan) -> None:
+    follower = program.start("tune", plan(), "--json", "--session", program.session)
+    program.wait_for(some_trial_is_running)
+    os.kill(program.worker_pid(), signal.SIGSEGV)
+    out, _ = follower.communicate(timeout=60)
+
+    assert follower.returncode == 1
+    assert f"ended by a fault in a library (see {program.session}-fault)" in out
+
+    assert program.run("tune", "--resume", program.session, "--json").returncode == 0
+    with SessionReader(program.session) as reader:
+        told = "\n".join(line.text for line in reader.logs())
+    assert "Segmentation fault" in told
+    assert "tuner/worker.py" in told
+    assert not program.session.with_name(program.session.name + "-fault").exists()
+
+
 def test_the_work_goes_on_when_the_terminal_is_closed(program: Program, plan: Plan) -> None:
     follower = program.start("tune", plan(), "--headless", "--session", program.session)
     program.wait_for(some_trial_is_running)
