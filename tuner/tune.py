@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -70,6 +71,7 @@ class TuneJob:
         self._hardware = hardware
         self._storage = storage
         self._under_way: dict[int, Proposal] = {}
+        self._one_ended = asyncio.Event()
         self.best: tuple[int, float] | None = None
         self._wants_proof = False
         self._gate = QualityGate(bench)
@@ -117,8 +119,8 @@ class TuneJob:
     async def _search_on(self) -> str:
         """Run trials until the budget is spent; returns why no more are run, in words."""
         lanes = self._fleet.lanes
-        if lanes > 1:
-            # The baseline runs alone: every gain is measured against it.
+        if lanes > 1 and not self._bench.plan.fleet.cluster:
+            # The baseline runs alone: every gain is measured against it, and neighbours on one host may disturb each other.
             if reason := await self._keep_running(trials=1):
                 return reason
             lanes = await self._lanes_that_bear(lanes)
@@ -139,14 +141,19 @@ class TuneJob:
             if (over := self._budget.over(len(self._under_way))) is not None:
                 return over
             proposal = await self._patiently(self._search.ask)
-            if proposal is None:
+            if proposal is None and not self._under_way:
                 return "nothing new is left to try"
+            if proposal is None:
+                await self._one_ended.wait()  # what is learnt from it may open up something new
+                continue
             begun += 1
             self._under_way[proposal.id] = proposal
             try:
                 await self._run(proposal)
             finally:
                 self._under_way.pop(proposal.id, None)
+                self._one_ended.set()
+                self._one_ended = asyncio.Event()
         return ""
 
     async def _lanes_that_bear(self, lanes: int) -> int:

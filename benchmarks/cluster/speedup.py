@@ -1,6 +1,6 @@
 """How much faster four nodes are than one: the same search over a real local Ray cluster, trials dominated by waiting.
 
-Run: ``python -m benchmarks.cluster.speedup [--nodes 4] [--trials 32]``
+Run: ``python -m benchmarks.cluster.speedup [--nodes 4] [--trials 16]``
 
 All nodes are processes of this machine, so what is shown is the cost of placing, streaming and recording, and not that of
 more GPUs. Each trial of the simulated engine starts slowly and measures for a few seconds; hardly any CPU is used meanwhile.
@@ -25,7 +25,7 @@ PLAN = """
 name = "trtllm"
 model = "llama-3.1-8b"
 command = ["{python}", "-m", "engines.simulated"]
-arguments = ["--sim-gpu", "h100-sxm", "--sim-gpus", "1", "--sim-time-scale", "0.3"]
+arguments = ["--sim-gpu", "h100-sxm", "--sim-gpus", "1", "--sim-time-scale", "0.6"]
 [gpu]
 local = false
 [workload]
@@ -34,8 +34,8 @@ osl = 16
 [load]
 levels = [2]
 [load.stop]
-min_s = 6
-max_s = 6
+min_s = 8
+max_s = 8
 [search]
 trials = %d
 proof_rounds = 0
@@ -43,8 +43,8 @@ sampler = "random"
 [fleet]
 check_neighbours = false
 [knobs]
-max_batch_size = [4, 8, 16, 32, 64]
-max_num_tokens = [1024, 2048, 4096, 8192]
+max_batch_size = [2, 4, 8, 16, 32, 64, 128, 256]
+max_num_tokens = [1024, 2048, 4096, 8192, 16384]
 """
 
 
@@ -52,7 +52,7 @@ def main() -> None:
     """Print seconds on one node, on several, and the ratio."""
     parser = argparse.ArgumentParser(description="Speed-up of several nodes over one.")
     parser.add_argument("--nodes", type=int, default=4)
-    parser.add_argument("--trials", type=int, default=32)
+    parser.add_argument("--trials", type=int, default=16)
     told = parser.parse_args()
     one, many = _seconds(1, told.trials), _seconds(told.nodes, told.trials)
     print(f"{told.trials} trials: {one:.0f} s on 1 node, {many:.0f} s on {told.nodes}: {one / many:.2f} times as fast")
@@ -75,7 +75,9 @@ def _seconds(nodes: int, trials: int) -> float:
             )
             print(f"{nodes} nodes: {time.monotonic() - begun:.0f} s with start and end", flush=True)
             with SessionReader(path) as reader:
-                done = reader.trials()
+                done = [trial for trial in reader.trials() if trial.state == "complete"]
+        if len(done) != trials:
+            raise SystemExit(f"{len(done)} trials are complete instead of {trials}")
         return (max(trial.end_ns or 0 for trial in done) - min(trial.start_ns for trial in done)) / 1e9
     finally:
         cluster.shutdown()  # type: ignore[no-untyped-call]

@@ -47,3 +47,17 @@ def test_a_pack_is_sound_and_its_report_does_not_claim_a_proof(program: Program,
 
     assert (verified.returncode, reported.returncode) == (0, 0), verified.stderr + reported.stderr
     assert "not proven" in page.read_text()
+
+
+TWO_GPUS = PACK.with_name("vllm-8b-two-h100.trtune.xz")
+
+
+def test_two_gpus_ran_trials_side_by_side_and_each_was_sampled() -> None:
+    with trtune.open_session(TWO_GPUS) as session:
+        trials, gpu, found = session.trials(), session.gpu(), session.meta["neighbours"]
+
+    together = trials[trials["number"].isin([7, 8])]
+    assert together["start_s"].max() < together["end_s"].min(), "they ran at the same time"
+    assert list(together["state"]) == ["complete"] * 2
+    assert found["together"] == list(together["score"])
+    assert gpu.groupby("source")["power_w"].max().min() > 600

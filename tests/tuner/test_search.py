@@ -229,6 +229,18 @@ def test_several_may_run_at_once_and_none_of_them_twice() -> None:
         search.tell(each, Result(20.0))
 
 
+@pytest.mark.parametrize("sampler", ["roofline", "random", "tpe"])
+def test_no_sampler_proposes_what_is_running(sampler: str) -> None:
+    search = Search([Knob("mode", "choice", default="a", choices=("a", "b", "c"))], OBJECTIVE, seed=2, sampler=sampler)
+    baseline = ask(search)
+
+    running = [ask(search) for _ in range(2)]
+
+    assert baseline.params == {}
+    assert {str(each.params["mode"]) for each in running} == {"b", "c"}
+    assert search.ask() is None, "all that is left is being tried"
+
+
 def test_what_was_best_in_an_older_session_comes_right_after_the_baseline_and_is_not_recommended_unmeasured() -> None:
     older = [
         Known({"lanes": 48, "gulp": 2048, "turbo": True, "mode": "c"}, Result(131.0), "last week"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sessions.records import PROOF
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tuner.fleet.base import Fleet
     from tuner.search.objective import Objective
-    from tuner.trial import Order
+    from tuner.trial import Order, TrialResult
 
 TOLERANCE: Final = 0.05
 """A loss beyond it makes results of neighbours incomparable with those of a trial alone."""
@@ -64,6 +64,26 @@ class Disturbance:
         }
 
 
+class Meeting:
+    """Where trials wait for each other once their servers are ready, so that all of them are measured at the same time."""
+
+    def __init__(self, expected: int) -> None:
+        """Wait for so many."""
+        self._expected = expected
+        self._everybody = asyncio.Event()
+
+    async def gate(self, *_: object) -> None:
+        """The gate of a trial's order: nothing is asked of its server, only the others are waited for."""
+        self.leave()
+        await self._everybody.wait()
+
+    def leave(self) -> None:
+        """One more is not waited for: it has come, or it never will."""
+        self._expected -= 1
+        if self._expected <= 0:
+            self._everybody.set()
+
+
 async def check_neighbours(
     fleet: Fleet, order: Order, gpus: int, seats: int, objective: Objective, alone: float
 ) -> Disturbance | None:
@@ -81,6 +101,15 @@ async def check_neighbours(
         What was found; None when not all of them gave a score.
     """
     assert order.kind == PROOF
-    results = await asyncio.gather(*(fleet.run(order, gpus, lambda _: None) for _ in range(seats)))
+    meeting = Meeting(seats)
+    met = replace(order, gate=meeting.gate)
+
+    async def run() -> TrialResult:
+        try:
+            return await fleet.run(met, gpus, lambda _: None)
+        finally:
+            meeting.leave()  # in case it failed before it came to the meeting
+
+    results = await asyncio.gather(*(run() for _ in range(seats)))
     scores = [result.score.value for result in results if result.score is not None and result.score.value is not None]
     return Disturbance.between(objective, alone, scores) if len(scores) == seats else None

@@ -373,6 +373,8 @@ class Search:
         reason = self.rejection(proposal.params)
         if reason is None and self._tried.times(proposal.params) > self._repeats(proposal):
             return "was tried before"
+        if reason is None and self._tried.is_running(proposal.params):
+            return "is being tried"
         return reason
 
     def _repeats(self, proposal: Proposal) -> int:
@@ -387,7 +389,7 @@ class Search:
         for _ in range(MAX_DRAWS):
             searched = self.space.draw(self._random)
             params = self.space.complete(searched)
-            if self._tried.times(params) == 0 and self.rejection(params) is None:
+            if self._tried.times(params) == 0 and not self._tried.is_running(params) and self.rejection(params) is None:
                 self._enqueue(searched, SEARCH)
                 return True
         return False

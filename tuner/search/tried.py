@@ -31,8 +31,12 @@ class Tried:
 
     def times(self, params: Mapping[str, Value]) -> int:
         """How often a whole configuration was tried."""
-        # The baseline names only what it changes; what counts is the configuration that it stands for.
-        return sum(params in (trial.user_attrs.get(PARAMS), self._whole(trial)) for trial in completed(self._study))
+        return sum(self._is(trial, params) for trial in completed(self._study))
+
+    def is_running(self, params: Mapping[str, Value]) -> bool:
+        """Whether a configuration is being tried now."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return any(PARAMS in trial.user_attrs and self._is(trial, params) for trial in running)
 
     def knows_baseline(self) -> bool:
         """Whether a baseline was taken in that was measured before this study began."""
@@ -49,6 +53,10 @@ class Tried:
                 self._failures_told.add(trial.number)
                 failure = trial.user_attrs[FAILURE]
                 yield trial.user_attrs.get(PARAMS, trial.params), tuple(failure["accused"]), failure["reason"]
+
+    def _is(self, trial: FrozenTrial, params: Mapping[str, Value]) -> bool:
+        """Whether a trial is of a configuration. The baseline names only what it changes, and counts as what it stands for."""
+        return params in (trial.user_attrs.get(PARAMS), self._whole(trial))
 
     def _whole(self, trial: FrozenTrial) -> Params:
         """The configuration that a trial stands for."""
