@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from engines.base import FailureRule
+from engines.failure import FailureRule
 
 
 def python_server_rules(title: str, memory: tuple[str, ...], parallel: tuple[str, ...]) -> tuple[FailureRule, ...]:

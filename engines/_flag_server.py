@@ -10,10 +10,11 @@ from engines._http import get
 from engines._knobs import check_params
 from engines._models_page import first_model
 from engines._prometheus import Page, parse_page
-from engines.base import Engine, LaunchSpec
+from engines.base import Engine
 from engines.errors import EngineError
 from engines.launch.container import listen_address
 from engines.launch.ports import local_url
+from engines.launch.spec import LaunchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     import aiohttp
 
     from engines._models_page import ModelCard
-    from engines.base import FailureRule, Knob, LaunchRequest
+    from engines.failure import FailureRule
+    from engines.knob import Knob
+    from engines.launch.spec import LaunchRequest
 
 
 class FlagServer(Engine):

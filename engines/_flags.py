@@ -10,7 +10,7 @@ from engines.errors import BadConfiguration
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from engines.base import Knob, Value
+    from engines.knob import Knob, Value
 
 
 def flag_words(knobs: Iterable[Knob], params: Mapping[str, Value], *, negated: bool = False) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from engines.errors import BadConfiguration
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from engines.base import Knob, Value
+    from engines.knob import Knob, Value
 
 
 def check_params(title: str, knobs: Iterable[Knob], params: Mapping[str, Value]) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 
-from engines.base import FailureRule, Knob
+from engines.failure import FailureRule
+from engines.knob import Knob
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "iq4_nl", "q4_1", "q4_0")
 QUANTISED_CACHE_TYPES = CACHE_TYPES[3:]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from engines import _sglang_metrics, _vllm_metrics
 from engines._nim_tables import Line
 from engines._page_metrics import LatencySplit, RecentRatio, SplitNames, known
-from engines.base import EngineSample
+from engines.sample import EngineSample
 
 if TYPE_CHECKING:
     from engines._prometheus import Page

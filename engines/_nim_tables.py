@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from engines import _sglang_tables, _vllm_failures, _vllm_knobs
 from engines._common_failures import python_server_rules
-from engines.base import FailureRule, Knob
+from engines.failure import FailureRule
+from engines.knob import Knob
 from engines.launch.phases import PhaseRule
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from engines._http import get
 from engines._prometheus import parse_page
-from engines.base import NAN
 from engines.errors import EngineError
+from engines.sample import NAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from engines._prometheus import Page
-    from engines.base import EngineSample
+    from engines.sample import EngineSample
 
 
 class PageMetrics:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 from engines._common_failures import python_server_rules
-from engines.base import FailureRule, Knob
+from engines.failure import FailureRule
+from engines.knob import Knob
 
 REQUESTS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
 BUDGETS = (1024, 2048, 4096, 8192, 16384, 32768)

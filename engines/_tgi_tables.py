@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 
 from engines._common_failures import python_server_rules
-from engines.base import FailureRule, Knob
+from engines.failure import FailureRule
+from engines.knob import Knob
 
 TOKEN_BUDGETS = (2048, 4096, 8192, 16384, 32768)
 PREFILL = "max-batch-prefill-tokens"

@@ -14,7 +14,8 @@ from engines._trtllm_failures import FAILURES as TRTLLM_FAILURES
 from engines._trtllm_knobs import knobs_of
 from engines._vllm_failures import FAILURES as VLLM_FAILURES
 from engines._vllm_knobs import KNOBS as VLLM_KNOBS
-from engines.base import FailureRule, Knob
+from engines.failure import FailureRule
+from engines.knob import Knob
 
 BackendName = Literal["llmapi", "tensorrtllm", "vllm"]
 KV_SHARE = "kv_cache_free_gpu_mem_fraction"

@@ -19,10 +19,12 @@ from engines._triton_repository import (
     settings_of,
     with_settings,
 )
-from engines.base import Engine, Failure, LaunchSpec, ServerInfo
+from engines.base import Engine, ServerInfo
 from engines.errors import BadConfiguration, EngineError, StartFailed
+from engines.failure import Failure
 from engines.launch.container import listen_address
 from engines.launch.ports import local_url
+from engines.launch.spec import LaunchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
     import aiohttp
 
     from engines._triton_backends import Backend
-    from engines.base import Knob, LaunchRequest, MetricsSource, Value
+    from engines.knob import Knob, Value
+    from engines.launch.spec import LaunchRequest
+    from engines.sample import MetricsSource
 
 _FRONTS = ("ensemble", "tensorrt_llm_bls")
 """Models that clients of the C++ backend talk to; the engine's own model wants token ids."""

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from engines._http import get
 from engines._prometheus import parse_page
-from engines.base import NAN, EngineSample
 from engines.errors import EngineError
+from engines.sample import NAN, EngineSample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engines._triton_backends import Backend
-    from engines.base import Value
+    from engines.knob import Value
 
 CONFIG_FILE = "config.pbtxt"
 FOLDER_PARAMETER = "trtune_repository"

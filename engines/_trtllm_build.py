@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from engines._knobs import plain
 from engines._trtllm_build_tables import BUILD, BUILD_KNOBS, CHECKPOINT_KNOBS, KV_QFORMAT, PP, QFORMAT, TP
-from engines.base import OUTPUT, BuildStep
+from engines.launch.spec import OUTPUT, BuildStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from engines.base import Knob, LaunchRequest, Value
+    from engines.knob import Knob, Value
+    from engines.launch.spec import LaunchRequest
 
 EXAMPLES_VARIABLE = "TRTLLM_EXAMPLES"
 USUAL_EXAMPLES = "/app/tensorrt_llm/examples"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from engines._trtllm_versioned import BATCH_SIZES, PARALLEL_SIZES, TOKEN_BUDGETS
-from engines.base import Knob
+from engines.knob import Knob
 
 QFORMAT = "quantize.qformat"
 KV_QFORMAT = "quantize.kv_cache_dtype"

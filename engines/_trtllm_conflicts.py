@@ -17,7 +17,7 @@ from engines._trtllm_versioned import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from engines.base import Value
+    from engines.knob import Value
 
 _WITHOUT_PIPELINE = ("MTP", "Eagle", "Eagle3")
 _MODEL_KEYS = ("speculative_config.speculative_model", "speculative_config.speculative_model_dir")

@@ -10,7 +10,7 @@ from engines._trtllm_versioned import (
     VersionedKnob,
 )
 from engines._trtllm_versions import LATE, V1_2, V1_3
-from engines.base import Knob
+from engines.knob import Knob
 
 _GRAPHS = {GRAPHS_ON: (True,)}
 _COMPILED = {COMPILE_ON: (True,)}

@@ -21,7 +21,7 @@ from engines._trtllm_versioned import (
     in_force,
 )
 from engines._trtllm_versions import LATE, V1_1, V1_2, V1_3
-from engines.base import Knob
+from engines.knob import Knob
 
 __all__ = [
     "BATCH_SIZES",

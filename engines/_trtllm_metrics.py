@@ -16,8 +16,8 @@ from engines._prometheus import Page, parse_page
 from engines._trtllm_iter_log import record_of_line
 from engines._trtllm_records import RecordStream, first_positive
 from engines._trtllm_request_times import page_split, split_of_records
-from engines.base import NAN, EngineSample
 from engines.errors import EngineError
+from engines.sample import NAN, EngineSample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -19,7 +19,7 @@ from engines.errors import BadConfiguration
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from engines.base import Knob, Value
+    from engines.knob import Knob, Value
 
 LISTS = ("database/lookup.yaml", "curated/lookup.yaml", "lookup.yaml")
 CHECKOUT_FOLDER = Path("examples/configs")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from engines.base import NAN
+from engines.sample import NAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

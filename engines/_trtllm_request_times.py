@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engines._page_metrics import LatencySplit, Split, SplitNames
 from engines._trtllm_records import number
-from engines.base import NAN
+from engines.sample import NAN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

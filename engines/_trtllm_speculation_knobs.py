@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines._trtllm_versioned import VersionedKnob
 from engines._trtllm_versions import V1_2, V1_3
-from engines.base import Knob
+from engines.knob import Knob
 
 METHOD = "speculative_config.decoding_type"
 DRAFT_LENGTH = "speculative_config.max_draft_len"

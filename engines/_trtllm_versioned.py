@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from engines._trtllm_versions import Version
-    from engines.base import Knob
+    from engines.knob import Knob
 
 GRAPHS_ON = "cuda_graph_config.enabled"
 """Ours, not the server's: False writes `cuda_graph_config: null`, which turns decode CUDA graphs off."""

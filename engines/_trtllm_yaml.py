@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from engines.base import Knob, Value
+    from engines.knob import Knob, Value
 
 LARGEST_FILE_BYTES = 1 << 20
 _OFF_UNLESS_ASKED_FOR = {COMPILE_ON: True, METHOD: None}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from engines._common_failures import python_server_rules
-from engines.base import FailureRule
+from engines.failure import FailureRule
 
 MEMORY_SHARE = "gpu-memory-utilization"
 LENGTH = "max-model-len"

@@ -6,7 +6,7 @@ Every change is a restart.
 
 from __future__ import annotations
 
-from engines.base import Knob
+from engines.knob import Knob
 
 BATCH_SIZES = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
 TOKEN_BUDGETS = (512, 1024, 2048, 4096, 6144, 8192, 12288, 16384, 24576, 32768)

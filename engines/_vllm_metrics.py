@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from engines._page_metrics import LatencySplit, RecentRatio, SplitNames, known
-from engines.base import NAN, EngineSample
+from engines.sample import NAN, EngineSample
 
 if TYPE_CHECKING:
     from engines._prometheus import Page

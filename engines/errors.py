@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engines.base import Failure
+    from engines.failure import Failure
 
 
 class EngineError(Exception):

@@ -19,16 +19,20 @@ from engines._http import get, get_json_or_none
 from engines._knobs import check_params, plain
 from engines._llamacpp_tables import DEFAULT_BATCH_TOKENS, DEFAULT_SLOTS, FAILURES, KNOBS, QUANTISED_CACHE_TYPES
 from engines._prometheus import parse_page
-from engines.base import NAN, Engine, EngineSample, LaunchSpec, ServerInfo
+from engines.base import Engine, ServerInfo
 from engines.errors import EngineError
 from engines.launch.ports import local_url
+from engines.launch.spec import LaunchSpec
+from engines.sample import NAN, EngineSample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import aiohttp
 
-    from engines.base import Knob, LaunchRequest, MetricsSource, Value
+    from engines.knob import Knob, Value
+    from engines.launch.spec import LaunchRequest
+    from engines.sample import MetricsSource
 
 _SLOTS_LINE = re.compile(r"n_slots = (\d+), n_ctx_slot = (\d+), kv_unified = '(true|false)'")
 _THREADS_LINE = re.compile(r"threadpool init, n_threads = (\d+)")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from engines._flag_server import FlagServer, recognised
 from engines._lmdeploy_tables import BATCH_SIZES, FAILURES, KNOBS
 from engines._page_metrics import LatencySplit, PageMetrics, SplitNames, known
-from engines.base import EngineSample, ServerInfo
+from engines.base import ServerInfo
+from engines.sample import EngineSample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     import aiohttp
 
     from engines._prometheus import Page
-    from engines.base import FailureRule, Knob, LaunchRequest, MetricsSource, Value
+    from engines.failure import FailureRule
+    from engines.knob import Knob, Value
+    from engines.launch.spec import LaunchRequest
+    from engines.sample import MetricsSource
 
 PREFIX = "lmdeploy:"
 SPLIT = SplitNames(

@@ -17,10 +17,11 @@ from engines._nim_profiles import NimProfile, parse_profiles, runnable
 from engines._nim_tables import FACTS, PHASES, PROFILE, PROFILE_KNOB, Line, line_of
 from engines._page_metrics import PageMetrics
 from engines._prometheus import Page, parse_page
-from engines.base import Engine, LaunchSpec, ServerInfo
+from engines.base import Engine, ServerInfo
 from engines.errors import BadConfiguration, EngineError
 from engines.launch.container import USUAL_SHM_SIZE_BYTES, listen_address
 from engines.launch.ports import local_url
+from engines.launch.spec import LaunchSpec
 from engines.sglang import ENGINE as SGLANG
 
 if TYPE_CHECKING:
@@ -28,9 +29,11 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from engines.base import Knob, LaunchRequest, MetricsSource, Value
+    from engines.knob import Knob, Value
     from engines.launch.container import Container
     from engines.launch.phases import PhaseRule
+    from engines.launch.spec import LaunchRequest
+    from engines.sample import MetricsSource
 
 __all__ = ["ENGINE", "PROFILE", "Line", "Nim", "NimProfile", "line_of", "parse_profiles", "runnable"]
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from engines._http import get, get_json_or_none
 from engines._prometheus import parse_page
-from engines.base import NAN, Engine, EngineSample, ServerInfo
+from engines.base import Engine, ServerInfo
 from engines.errors import BadConfiguration, EngineError
+from engines.sample import NAN, EngineSample
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     import aiohttp
 
     from engines._prometheus import Page
-    from engines.base import Knob, LaunchRequest, LaunchSpec, MetricsSource
+    from engines.knob import Knob
+    from engines.launch.spec import LaunchRequest, LaunchSpec
+    from engines.sample import MetricsSource
 
 RECHECK_S = 30.0
 """How long a missing metrics page is left alone."""

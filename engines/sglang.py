@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from engines.base import FailureRule, Knob, LaunchRequest, MetricsSource, Value
+    from engines.failure import FailureRule
+    from engines.knob import Knob, Value
+    from engines.launch.spec import LaunchRequest
+    from engines.sample import MetricsSource
 
 QUIET_HEALTH: Mapping[str, str] = {"SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION": "0"}
 """Without it each look at `/health` runs a request, which disturbs what is measured."""

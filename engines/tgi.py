@@ -10,8 +10,9 @@ from engines._http import get_json_or_none
 from engines._models_page import first_model
 from engines._page_metrics import PageMetrics, RecentRatio, known
 from engines._tgi_tables import FAILURES, KNOBS, PREFILL, TOTAL
-from engines.base import NAN, EngineSample, ServerInfo
+from engines.base import ServerInfo
 from engines.errors import EngineError
+from engines.sample import NAN, EngineSample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     import aiohttp
 
     from engines._prometheus import Page
-    from engines.base import FailureRule, Knob, LaunchRequest, MetricsSource, Value
+    from engines.failure import FailureRule
+    from engines.knob import Knob, Value
+    from engines.launch.spec import LaunchRequest
+    from engines.sample import MetricsSource
 
 
 class Tgi(FlagServer):

@@ -17,11 +17,12 @@ from engines._trtllm_metrics import TrtllmMetrics, prometheus_page
 from engines._trtllm_recipes import find_recipes, settings_of
 from engines._trtllm_versions import TEE, V1_2, is_before
 from engines._trtllm_yaml import nested
-from engines.base import Engine, LaunchSpec, ServerInfo
+from engines.base import Engine, ServerInfo
 from engines.errors import BadConfiguration, EngineError
 from engines.launch.container import listen_address
 from engines.launch.phases import PhaseRule
 from engines.launch.ports import local_url
+from engines.launch.spec import LaunchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
     from engines._prometheus import Page
     from engines._recipes import Recipe
-    from engines.base import Knob, LaunchRequest, MetricsSource, Value
+    from engines.knob import Knob, Value
+    from engines.launch.spec import LaunchRequest
+    from engines.sample import MetricsSource
 
 CONFIG_FILE = "trtllm-serve.yaml"
 SERVER_INFO_TIMEOUT_S = 30.0

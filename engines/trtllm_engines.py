@@ -15,16 +15,18 @@ from engines._trtllm_failures import FAILURES
 from engines._trtllm_versioned import BATCH_SIZES
 from engines._trtllm_versions import LATE, is_before, parse_version
 from engines._trtllm_yaml import nested
-from engines.base import FailureRule, LaunchSpec
 from engines.errors import BadConfiguration
 from engines.launch.ports import local_url
+from engines.launch.spec import LaunchSpec
 from engines.trtllm import CONFIG_FILE, Trtllm, check_arguments, config_option, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engines._recipes import Recipe
-    from engines.base import Knob, LaunchRequest, Value
+    from engines.failure import FailureRule
+    from engines.knob import Knob, Value
+    from engines.launch.spec import LaunchRequest
 
 _NAMES = {
     "max_num_tokens": f"{BUILD}max_num_tokens",

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     import aiohttp
 
     from engines._prometheus import Page
-    from engines.base import FailureRule, Knob, LaunchRequest, MetricsSource, Value
+    from engines.failure import FailureRule
+    from engines.knob import Knob, Value
+    from engines.launch.spec import LaunchRequest
+    from engines.sample import MetricsSource
 
 MODULE = "vllm.entrypoints.openai.api_server"
 """Starts the same server without the `vllm` command, which builds under another distribution name lack."""

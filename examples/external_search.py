@@ -20,8 +20,8 @@ import urllib.request
 from typing import Any
 
 import trtune
-from engines.base import Knob
 from engines.gpu.hardware import find_gpu
+from engines.knob import Knob
 from engines.models import load_checkpoint
 from sessions.slo import Slo
 from tuner.search.objective import Objective

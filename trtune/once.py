@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import orjson
 
-from engines.base import EngineSample
 from engines.gpu import NoGpu, open_gpu_source
 from engines.registry import get_engine
+from engines.sample import EngineSample
 from tuner.server import auth_headers
 
 if TYPE_CHECKING:

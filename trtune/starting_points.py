@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engines._recipes import Recipe
-    from engines.base import Engine, Knob, Value
+    from engines.base import Engine
+    from engines.knob import Knob, Value
     from tuner.plan import KnobRange, KnobValue, Plan
 
     Point = dict[str, Value]

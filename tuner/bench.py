@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from engines.base import Engine, Value
+    from engines.base import Engine
+    from engines.knob import Value
     from sessions.recorder import Recorder
     from tuner.control import Control
     from tuner.load.generator import LoadGenerator

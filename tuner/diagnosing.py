@@ -12,7 +12,7 @@ from tuner.search.problem import Meaning, meaning_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from engines.base import Value
+    from engines.knob import Value
     from sessions.reader import SessionReader
     from sessions.records import LevelRecord, Source, Trial
 

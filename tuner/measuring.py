@@ -15,7 +15,8 @@ from tuner.search.levels import Measured
 from tuner.server import Watchdog, endpoint_for
 
 if TYPE_CHECKING:
-    from engines.base import Failure, ServerInfo
+    from engines.base import ServerInfo
+    from engines.failure import Failure
     from engines.launch.base import RunningServer
     from sessions.records import Params
     from tuner.bench import Bench

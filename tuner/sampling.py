@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from engines.base import Engine, EngineSample, MetricsSource
+    from engines.base import Engine
     from engines.gpu.base import GpuSample, GpuSource
+    from engines.sample import EngineSample, MetricsSource
     from sessions.recorder import Recorder
 
 ENGINE_PERIOD_S = 0.5

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from optuna.storages import RDBStorage
 
-    from engines.base import Engine, Knob
+    from engines.base import Engine
+    from engines.knob import Knob
     from sessions.records import Params
     from tuner.plan import Plan
     from tuner.search.problem import Hardware

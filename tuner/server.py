@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
-from engines.base import Failure, LaunchRequest, LaunchSpec
 from engines.errors import BadConfiguration
+from engines.failure import Failure
 from engines.gpu.nvml import check_named_gpus
 from engines.launch.attach import AttachLauncher
 from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher
+from engines.launch.spec import LaunchRequest, LaunchSpec
 from tuner.load.spec import Endpoint
 from tuner.plan import ClusterPlan, is_secret_name
 from tuner.variants import served
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from engines.base import Engine, ServerInfo, Value
+    from engines.base import Engine, ServerInfo
+    from engines.knob import Value
     from engines.launch.base import Launcher, RunningServer
     from engines.launch.container import Container
     from tuner.plan import EnginePlan

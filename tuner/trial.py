@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from engines.base import Failure
 from engines.errors import BadConfiguration, CannotStart, EngineError, MissingProgram, NoRuntime, StartFailed
+from engines.failure import Failure
 from sessions.records import REFERENCE, FailureRecord
 from tuner.load.errors import BadWorkload, LoadError
 from tuner.measuring import Broken, Measurement, measure_levels

@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engines.base import Failure
 from engines.errors import BadConfiguration, EngineError, StartFailed
+from engines.failure import Failure
 from engines.gpu import NoGpu, open_gpu_source
 from engines.launch.build import missing_builds, run_builds
 from engines.launch.gpu_memory import GpuMemory
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from engines.base import Engine, LaunchSpec
+    from engines.base import Engine
     from engines.launch.base import RunningServer
+    from engines.launch.spec import LaunchSpec
     from sessions.recorder import Recorder
     from sessions.records import Params
     from tuner.control import Control

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from engines.base import Knob
+from engines.knob import Knob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from engines.base import Engine, Value
+    from engines.base import Engine
+    from engines.knob import Value
     from tuner.plan import EnginePlan, KnobRange, KnobValue, Plan
 
 CHECKPOINT: Final = "checkpoint"

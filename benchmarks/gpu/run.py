@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 
 from benchmarks.gpu import independent_client
-from engines.base import LaunchRequest
 from engines.errors import StartFailed
 from engines.gpu import NoGpu, open_gpu_source
 from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher, ProcessServer
+from engines.launch.spec import LaunchRequest
 from engines.registry import get_engine
 from sessions.clock import SessionClock
 from sessions.reader import SessionReader
@@ -42,7 +42,7 @@ from tuner.load.spec import Endpoint, Level, Limits, StopRule, Workload
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from engines.base import Value
+    from engines.knob import Value
 
 VLLM = (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
 ARGUMENTS = ("--load-format", "dummy", "--served-model-name", "m", "--no-enable-prefix-caching")

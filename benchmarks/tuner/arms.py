@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
     from benchmarks.tuner.scenarios import Scenario
-    from engines.base import Value
+    from engines.knob import Value
     from tuner.search.objective import Objective
     from tuner.search.problem import Prior
 

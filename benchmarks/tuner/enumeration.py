@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engines.base import Value
+    from engines.knob import Value
     from engines.models import Checkpoint
     from sessions.records import Metrics
 

@@ -12,7 +12,7 @@ import sys
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from engines.base import Knob
+from engines.knob import Knob
 from tuner.search.explanation import explain_knobs
 from tuner.search.history import Observation
 from tuner.search.objective import Objective

@@ -19,7 +19,7 @@ from benchmarks.tuner.surface import Surface
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from engines.base import Value
+    from engines.knob import Value
     from tuner.search.search import Search
 
 NEVER = float("inf")

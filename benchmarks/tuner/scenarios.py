@@ -9,7 +9,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engines.base import Knob
+from engines.knob import Knob
 from engines.trtllm import ENGINE
 from sessions.slo import Slo
 from tuner.search.objective import Objective
@@ -17,7 +17,7 @@ from tuner.search.objective import Objective
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from engines.base import Value
+    from engines.knob import Value
 
 VARIANT = "checkpoint"
 """The knob that chooses the model's variant; the variants are named as checkpoints are."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from benchmarks.tuner.scenarios import Scenario
-    from engines.base import Value
+    from engines.knob import Value
 
 NOISE: Final = 0.03
 """Standard deviation of a measurement, relative."""

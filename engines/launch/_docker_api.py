@@ -10,16 +10,16 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from engines.base import Failure
 from engines.errors import CannotStart, MissingProgram, NoRuntime, StartFailed
+from engines.failure import Failure
 from engines.launch.container import ALL_GPUS
 from engines.launch.ports import split_url
 
 if TYPE_CHECKING:
     import docker
 
-    from engines.base import LaunchSpec
     from engines.launch.container import Container
+    from engines.launch.spec import LaunchSpec
 
 LABEL = "trtune.server"
 """On every container made here; `docker ps --filter label=trtune.server` finds leftovers."""

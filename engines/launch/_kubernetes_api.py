@@ -7,8 +7,8 @@ import functools
 import json
 from typing import TYPE_CHECKING, Any
 
-from engines.base import Failure
 from engines.errors import CannotStart, EngineError, MissingProgram, NoRuntime, StartFailed
+from engines.failure import Failure
 from engines.launch.kubernetes_manifests import NIM_GROUP, NIM_VERSION
 
 if TYPE_CHECKING:

@@ -7,16 +7,16 @@ import time
 from typing import TYPE_CHECKING
 
 from engines._http import get
-from engines.base import Failure
 from engines.errors import BadConfiguration, EngineError, Unreachable
+from engines.failure import Failure
 from engines.launch.ports import split_url
 
 if TYPE_CHECKING:
     import aiohttp
 
     from engines._http import Answer
-    from engines.base import LaunchSpec
     from engines.launch.base import Finished, LogSink
+    from engines.launch.spec import LaunchSpec
 
 POLL_S = 0.5
 HEALTH_TIMEOUT_S = 10.0

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from engines.base import Failure, LaunchSpec
+    from engines.failure import Failure
+    from engines.launch.spec import LaunchSpec
 
 LogSink = Callable[[str], None]
 """Receives each log line of the server, without its line end."""

@@ -9,16 +9,17 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from engines.base import OUTPUT, Failure, LaunchSpec
 from engines.errors import StartFailed
+from engines.failure import Failure
 from engines.launch.process import ProcessLauncher
+from engines.launch.spec import OUTPUT, LaunchSpec
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from engines.base import BuildStep
     from engines.launch.base import LogSink
+    from engines.launch.spec import BuildStep
 
 LOCK_POLL_S = 0.5
 LIMIT_S = 6 * 3600.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from engines.base import LaunchRequest
+    from engines.launch.spec import LaunchRequest
 
 ALL_GPUS = "all"
 ALL_INTERFACES = "0.0.0.0"  # noqa: S104

@@ -11,8 +11,8 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING
 
-from engines.base import Failure
 from engines.errors import BadConfiguration, CannotStart, EngineError
+from engines.failure import Failure
 from engines.launch._docker_api import (
     archive,
     call,
@@ -31,9 +31,9 @@ from engines.launch.remote import RemoteLog, RemoteServer, WorkloadState, run_ou
 if TYPE_CHECKING:
     import docker
 
-    from engines.base import LaunchSpec
     from engines.launch.base import Finished, LogSink
     from engines.launch.container import Container
+    from engines.launch.spec import LaunchSpec
 
 STOP_GRACE_S = 30
 KILLED_EXIT_CODES = frozenset({130, 137, 143})

@@ -13,8 +13,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-from engines.base import Failure
 from engines.errors import BadConfiguration, CannotStart, EngineError, StartFailed
+from engines.failure import Failure
 from engines.launch import kubernetes_manifests as manifests
 from engines.launch._kubernetes_api import Cluster, one_line
 from engines.launch.log import LineSplitter
@@ -25,10 +25,10 @@ from engines.launch.remote import RemoteLog, RemoteServer, WorkloadState, run_ou
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engines.base import LaunchSpec
     from engines.launch.base import Finished, LogSink
     from engines.launch.container import Container
     from engines.launch.kubernetes_manifests import ClusterPlace, Manifest
+    from engines.launch.spec import LaunchSpec
 
 POLL_S = 0.5
 LOG_RETRY_S = 1.0

@@ -15,8 +15,8 @@ from engines.launch.container import ALL_GPUS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from engines.base import LaunchSpec
     from engines.launch.container import Container
+    from engines.launch.spec import LaunchSpec
 
 Manifest = dict[str, Any]
 """A resource as the API takes it."""

@@ -6,12 +6,12 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING
 
-from engines.base import Failure
+from engines.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engines.base import FailureRule
+    from engines.failure import FailureRule
 
 FIRST_LINES = 500
 LAST_LINES = 2000

@@ -7,8 +7,8 @@ import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from engines.base import Failure
 from engines.errors import BadConfiguration, CannotStart, StartFailed
+from engines.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import psutil
 
 from engines._http import get
-from engines.base import Failure
 from engines.errors import EngineError, MissingProgram, StartFailed
+from engines.failure import Failure
 from engines.launch.base import Finished
 from engines.launch.guarded import GuardedProcess
 from engines.launch.log import ServerLog
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from engines.base import LaunchSpec
     from engines.launch.base import LogSink
+    from engines.launch.spec import LaunchSpec
 
 READY_POLL_S = 0.1
 READY_TIMEOUT_S = 2.0

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from engines._http import get
-from engines.base import Failure
 from engines.errors import CannotStart, EngineError, StartFailed
+from engines.failure import Failure
 from engines.launch.base import Finished
 from engines.launch.log import ServerLog
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from engines.base import LaunchSpec
     from engines.launch.base import LogSink
+    from engines.launch.spec import LaunchSpec
 
 READY_POLL_S = 0.25
 READY_TIMEOUT_S = 2.0

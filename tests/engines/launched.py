@@ -7,9 +7,11 @@ from pathlib import Path
 
 import aiohttp
 
-from engines.base import Engine, LaunchRequest, Value
+from engines.base import Engine
+from engines.knob import Value
 from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher, ProcessServer, StopGrace
+from engines.launch.spec import LaunchRequest
 
 MODEL = "llama-3.1-8b"
 OUTPUT_TOKENS = 32

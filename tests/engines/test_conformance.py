@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engines.base import Engine, LaunchRequest
+from engines.base import Engine
 from engines.errors import BadConfiguration
 from engines.launch.container import Container
+from engines.launch.spec import LaunchRequest
 from engines.registry import engine_names, get_engine
 
 from .failure_lines import FAILURE_LINES

@@ -12,12 +12,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from engines.base import FailureRule, LaunchRequest, LaunchSpec
 from engines.errors import BadConfiguration, EngineError, StartFailed, Unreachable
+from engines.failure import FailureRule
 from engines.launch._docker_api import LABEL, daemon_host, reachable_url
 from engines.launch.container import Container, Mount
 from engines.launch.docker import DockerLauncher
 from engines.launch.ports import free_port
+from engines.launch.spec import LaunchRequest, LaunchSpec
 from engines.nim import ENGINE as NIM
 
 from .fake_docker_api import FakeDocker

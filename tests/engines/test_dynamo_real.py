@@ -17,10 +17,10 @@ import pytest
 
 from engines._page_metrics import PageMetrics
 from engines._vllm_metrics import VllmReader
-from engines.base import LaunchSpec
 from engines.errors import EngineError, StartFailed
 from engines.launch.ports import require_free
 from engines.launch.process import ProcessLauncher, ProcessServer, StopGrace
+from engines.launch.spec import LaunchSpec
 from engines.openai import ENGINE
 from sessions.reader import SessionReader
 from tests.engines.real_engines import CannotRun, environment, quiet_environment, write_model_folder

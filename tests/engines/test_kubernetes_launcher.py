@@ -15,12 +15,13 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.base import FailureRule, LaunchSpec
 from engines.errors import BadConfiguration, EngineError, StartFailed, Unreachable
+from engines.failure import FailureRule
 from engines.launch.container import Container, Mount
 from engines.launch.kubernetes import KubernetesLauncher, pod_state
 from engines.launch.kubernetes_manifests import ClusterPlace, nim_cache
 from engines.launch.ports import free_port
+from engines.launch.spec import LaunchSpec
 
 from .fake_kubernetes_api import FakeCluster
 

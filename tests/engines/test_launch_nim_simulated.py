@@ -11,10 +11,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engines.base import LaunchRequest, LaunchSpec, Value
+from engines.knob import Value
 from engines.launch.container import Container
 from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher, ProcessServer, StopGrace
+from engines.launch.spec import LaunchRequest, LaunchSpec
 from engines.nim import ENGINE, PROFILE, Line, parse_profiles, runnable
 
 QUICK = ("--sim-dialect", "nim", "--sim-gpu", "h100-sxm", "--sim-time-scale", "0.001")

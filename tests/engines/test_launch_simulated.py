@@ -9,10 +9,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engines.base import Value
 from engines.errors import StartFailed
 from engines.gpu import open_gpu_source
 from engines.gpu.dcgm import DcgmSource
+from engines.knob import Value
 from engines.launch.ports import free_port
 from engines.launch.process import ProcessServer
 from engines.trtllm import ENGINE

@@ -9,8 +9,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engines.base import Value
 from engines.errors import StartFailed
+from engines.knob import Value
 from engines.launch.process import ProcessServer
 from engines.vllm import ENGINE
 from tests.engines.launched import OUTPUT_TOKENS, complete, start

@@ -12,8 +12,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from engines.base import LaunchRequest, Value
 from engines.errors import EngineError
+from engines.knob import Value
+from engines.launch.spec import LaunchRequest
 from engines.llamacpp import ENGINE
 
 from .conftest import Handler, Serve

@@ -12,10 +12,11 @@ import aiohttp
 import psutil
 import pytest
 
-from engines.base import LaunchRequest, Value
 from engines.errors import StartFailed
+from engines.knob import Value
 from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher, ProcessServer, StopGrace
+from engines.launch.spec import LaunchRequest
 from engines.llamacpp import ENGINE
 
 pytest.importorskip("xllamacpp")

@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from engines.base import LaunchRequest
 from engines.errors import BadConfiguration, EngineError
+from engines.launch.spec import LaunchRequest
 from engines.lmdeploy import ENGINE
 
 from .conftest import Serve

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from engines._nim_metrics import NimReader, line_of_page
 from engines._prometheus import parse_page
-from engines.base import LaunchRequest, Value
 from engines.errors import BadConfiguration, EngineError
+from engines.knob import Value
 from engines.launch.container import USUAL_SHM_SIZE_BYTES, Container, Mount
 from engines.launch.phases import CONTAINER, Phase, StartupPhases
+from engines.launch.spec import LaunchRequest
 from engines.nim import ENGINE, Line, line_of, parse_profiles, runnable
 
 from .conftest import Handler, Serve

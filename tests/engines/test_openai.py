@@ -8,9 +8,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from engines.base import LaunchRequest
 from engines.errors import BadConfiguration, EngineError
 from engines.launch.attach import AttachedServer
+from engines.launch.spec import LaunchRequest
 from engines.openai import ENGINE
 
 from .conftest import Handler, Serve

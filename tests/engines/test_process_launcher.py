@@ -15,10 +15,11 @@ import aiohttp
 import psutil
 import pytest
 
-from engines.base import FailureRule, LaunchSpec
 from engines.errors import MissingProgram, StartFailed
+from engines.failure import FailureRule
 from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher, ProcessServer, StopGrace
+from engines.launch.spec import LaunchSpec
 
 STAND_IN = Path(__file__).with_name("stand_in_server.py")
 QUICK = StopGrace(interrupt_s=0.5, terminate_s=0.5, settle_s=5.0)

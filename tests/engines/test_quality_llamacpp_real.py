@@ -7,9 +7,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engines.base import LaunchRequest, Value
+from engines.knob import Value
 from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher, StopGrace
+from engines.launch.spec import LaunchRequest
 from engines.llamacpp import ENGINE
 from tuner.quality.answers import Answer, Asker, Way
 from tuner.quality.comparing import Comparison, compare

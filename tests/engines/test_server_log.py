@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.base import FailureRule
+from engines.failure import FailureRule
 from engines.launch.log import FIRST_LINES, LAST_LINES, MAX_LINE_CHARS, LineSplitter, ServerLog
 
 SPECIFIC = FailureRule("specific", re.compile("needle"), "found it")

@@ -12,9 +12,10 @@ from aiohttp import web
 
 from engines._prometheus import parse_page
 from engines._sglang_metrics import SglangReader
-from engines.base import LaunchRequest, Value
 from engines.errors import BadConfiguration, EngineError
+from engines.knob import Value
 from engines.launch.container import Container
+from engines.launch.spec import LaunchRequest
 from engines.sglang import ENGINE, QUIET_HEALTH
 
 from .conftest import Serve

@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from engines.base import EngineSample, LaunchRequest, LaunchSpec
+from engines.launch.spec import LaunchRequest, LaunchSpec
 from engines.registry import get_engine
+from engines.sample import EngineSample
 
 from .triton_servers import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from engines.base import Value
+    from engines.knob import Value
 
 ROOT = Path(__file__).parents[2]
 MODEL = "llama-3.1-8b"

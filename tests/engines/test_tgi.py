@@ -11,8 +11,9 @@ import pytest
 from aiohttp import web
 
 from engines._prometheus import parse_page
-from engines.base import LaunchRequest, Value
 from engines.errors import BadConfiguration, EngineError
+from engines.knob import Value
+from engines.launch.spec import LaunchRequest
 from engines.tgi import ENGINE, TgiReader
 
 from .conftest import Serve

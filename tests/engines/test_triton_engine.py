@@ -23,16 +23,18 @@ from engines._prometheus import parse_page
 from engines._triton_control import index
 from engines._triton_metrics import metrics_url, sample_of_page
 from engines._triton_pbtxt import parse_pbtxt
-from engines.base import Engine, EngineSample, LaunchRequest, LaunchSpec
+from engines.base import Engine
 from engines.errors import BadConfiguration, EngineError, StartFailed, Unreachable
+from engines.launch.spec import LaunchRequest, LaunchSpec
 from engines.registry import get_engine
+from engines.sample import EngineSample
 
 from .triton_servers import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
-    from engines.base import Value
+    from engines.knob import Value
 
 DATA = Path(__file__).parents[1] / "data" / "triton"
 REPOSITORIES = {"triton": "repository", "triton_engines": "engines", "triton_vllm": "vllm"}

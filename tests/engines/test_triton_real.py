@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from engines.base import EngineSample, LaunchRequest, LaunchSpec
 from engines.errors import StartFailed
+from engines.launch.spec import LaunchRequest, LaunchSpec
 from engines.registry import get_engine
+from engines.sample import EngineSample
 
 from .real_engines import CannotRun
 from .triton_servers import REPOSITORY, SHARED_MEMORY, free_ports, real_command, stop

@@ -11,9 +11,10 @@ import aiohttp
 import pytest
 import yaml
 
-from engines.base import LaunchRequest, LaunchSpec, Value
 from engines.errors import BadConfiguration, MissingProgram, StartFailed
+from engines.knob import Value
 from engines.launch.build import missing_builds, run_builds
+from engines.launch.spec import LaunchRequest, LaunchSpec
 from engines.trtllm_engines import ENGINE
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder

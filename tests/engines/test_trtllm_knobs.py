@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from engines._trtllm_knobs import KNOBS
 from engines._trtllm_versions import LADDER, parse_version
 from engines._trtllm_yaml import flat_settings, nested, parse_settings, read_settings
-from engines.base import LaunchRequest, Value
 from engines.errors import BadConfiguration
+from engines.knob import Value
+from engines.launch.spec import LaunchRequest
 from engines.simulated.trtllm.arguments import validate_arguments
 from engines.simulated.trtllm.versions import ServerVersion
 from engines.trtllm import ENGINE, yaml_text

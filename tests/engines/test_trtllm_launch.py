@@ -11,10 +11,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.base import LaunchRequest, LaunchSpec, Value
 from engines.errors import BadConfiguration
+from engines.knob import Value
 from engines.launch.container import Container
 from engines.launch.phases import StartupPhases
+from engines.launch.spec import LaunchRequest, LaunchSpec
 from engines.trtllm import ENGINE, yaml_text
 
 

@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 
 from engines._prometheus import parse_page
 from engines._vllm_metrics import VllmReader
-from engines.base import Failure, LaunchRequest, Value
 from engines.errors import BadConfiguration, EngineError
+from engines.failure import Failure
+from engines.knob import Value
 from engines.launch.container import Container
 from engines.launch.log import LineSplitter, ServerLog
+from engines.launch.spec import LaunchRequest
 from engines.vllm import DEVELOPMENT, ENGINE, MODULE
 
 from .conftest import Handler, Serve

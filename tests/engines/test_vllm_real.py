@@ -13,10 +13,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from engines.base import LaunchRequest, Value
 from engines.errors import StartFailed
+from engines.knob import Value
 from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher, StopGrace
+from engines.launch.spec import LaunchRequest
 from engines.vllm import ENGINE, MODULE
 from sessions.reader import SessionReader
 from tests.engines.real_engines import CannotRun, environment, quiet_environment, write_model_folder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engines.base import Knob
+from engines.knob import Knob
 
 KNOBS = (
     Knob("batch", "int", default=8, low=1, high=256, log=True, searched=True),

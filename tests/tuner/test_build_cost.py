@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engines.base import Knob, Value
+from engines.knob import Knob, Value
 from tuner.search.exchange import Result
 from tuner.search.objective import Objective
 from tuner.search.search import Search

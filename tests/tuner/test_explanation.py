@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from engines.base import Knob
+from engines.knob import Knob
 from tuner.search.explanation import FEWEST_PED_ANOVA, explain_knobs, ped_anova
 from tuner.search.history import Observation
 from tuner.search.objective import Objective

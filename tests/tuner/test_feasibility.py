@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.base import Value
 from engines.gpu.hardware import GPUS
+from engines.knob import Value
 from engines.models import Checkpoint, load_checkpoint
 from tuner.search.feasibility import Feasibility
 from tuner.search.memory_estimate import estimate_memory

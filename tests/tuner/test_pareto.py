@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engines.base import Knob
 from engines.gpu.hardware import GPUS
+from engines.knob import Knob
 from engines.models import find_shape
 from sessions.records import Metrics
 from tuner.search.objective import Objective, score_several

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engines.base import Value
 from engines.gpu.hardware import GPUS
+from engines.knob import Value
 from engines.models import load_checkpoint
 from sessions.slo import Slo
 from tuner.search.objective import Objective

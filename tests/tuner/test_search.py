@@ -8,8 +8,8 @@ import time
 import pytest
 
 import trtune
-from engines.base import Knob
 from engines.gpu.hardware import GPUS
+from engines.knob import Knob
 from engines.models import find_shape, load_checkpoint
 from sessions.records import Metrics, Params
 from sessions.slo import Slo

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.base import Value
+from engines.knob import Value
 from sessions.recorder import Recorder
 from tests.tuner.knobs import KNOBS
 from tuner.plan import KnobRange, KnobValue

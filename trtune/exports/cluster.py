@@ -23,8 +23,8 @@ from trtune.errors import UsageError
 from trtune.exports.document import yaml_documents
 
 if TYPE_CHECKING:
-    from engines.base import LaunchSpec
     from engines.launch.container import Container
+    from engines.launch.spec import LaunchSpec
     from trtune.exports.winner import Winner
 
 NGC_SECRET = "ngc-api-secret"  # noqa: S105 - the name of a Secret in NVIDIA's documentation

@@ -10,8 +10,8 @@ from trtune.exports.plain import shell_words, write_files
 from trtune.exports.winner import CONFIG_FOLDER
 
 if TYPE_CHECKING:
-    from engines.base import LaunchSpec
     from engines.launch.container import Container
+    from engines.launch.spec import LaunchSpec
     from trtune.exports.winner import Winner
 
 

@@ -16,7 +16,8 @@ from trtune.exports.plain import shell_words, write_files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from engines.base import LaunchSpec, Value
+    from engines.knob import Value
+    from engines.launch.spec import LaunchSpec
     from trtune.exports.winner import Winner
 
 LAUNCHER = "trtllm-llmapi-launch"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from trtune.errors import UsageError
 
 if TYPE_CHECKING:
-    from engines.base import LaunchSpec
+    from engines.launch.spec import LaunchSpec
     from trtune.exports.winner import Winner
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from engines.base import LaunchRequest
 from engines.launch.container import ALL_GPUS, USUAL_SHM_SIZE_BYTES, Container, Mount
+from engines.launch.spec import LaunchRequest
 from engines.registry import get_engine
 from sessions.errors import SessionError
 from sessions.summary import summarise_session
@@ -25,7 +25,8 @@ from tuner.variants import served
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from engines.base import Engine, LaunchSpec
+    from engines.base import Engine
+    from engines.launch.spec import LaunchSpec
     from sessions.reader import SessionReader
     from sessions.records import Trial
 

@@ -17,8 +17,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from engines.base import Failure
 from engines.errors import EngineError
+from engines.failure import Failure
 from sessions.records import FailureRecord
 from tuner.errors import BadPlan, TunerError
 from tuner.fleet.actor import own_version, trial_actor

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from engines.base import Failure
 from engines.errors import EngineError
+from engines.failure import Failure
 from sessions.reader import SessionReader
 from sessions.records import REFERENCE
 from tuner.quality.answers import Answer, Asker, Way
@@ -22,7 +22,8 @@ from tuner.variants import knobs_of, wishes_of
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
 
-    from engines.base import ServerInfo, Value
+    from engines.base import ServerInfo
+    from engines.knob import Value
     from engines.launch.base import RunningServer
     from sessions.records import Params
     from tuner.bench import Bench

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from optuna.distributions import BaseDistribution
 
-    from engines.base import Value
+    from engines.knob import Value
     from tuner.search.space import Space
 
 RANGE_POINTS: Final = 25

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engines.base import Value
+    from engines.knob import Value
     from engines.models import Checkpoint
     from tuner.search.problem import Hardware, WorkloadShape
     from tuner.search.settings import Settings, SettingsReader

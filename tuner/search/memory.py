@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from engines.base import Value
+    from engines.knob import Value
 
 
 @dataclass(slots=True)

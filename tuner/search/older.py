@@ -11,7 +11,7 @@ from tuner.search.record import observation_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engines.base import Knob, Value
+    from engines.knob import Knob, Value
     from sessions.records import Params
     from tuner.search.exchange import Known
     from tuner.search.history import Observation

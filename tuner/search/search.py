@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-    from engines.base import Knob, Value
+    from engines.knob import Knob, Value
     from engines.models import Checkpoint, ModelShape
     from tuner.plan import KnobRange, KnobValue
     from tuner.search.history import Observation

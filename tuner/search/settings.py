@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engines.base import Value
+    from engines.knob import Value
     from engines.models import Checkpoint
     from tuner.search.encoding import Grid
 

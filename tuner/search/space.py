@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from optuna.distributions import BaseDistribution
 
-    from engines.base import Knob, Value
+    from engines.knob import Knob, Value
     from sessions.records import Params
     from tuner.plan import KnobValue
 

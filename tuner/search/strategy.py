@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from engines.base import Value
+    from engines.knob import Value
     from tuner.search.encoding import Grid
     from tuner.search.objective import Objective
 

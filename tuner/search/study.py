@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-    from engines.base import Value
+    from engines.knob import Value
     from sessions.records import Params
     from tuner.search.exchange import Proposal, Recommendation
     from tuner.search.search import Search

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-    from engines.base import Value
+    from engines.knob import Value
     from sessions.records import Params
     from tuner.search.space import Space
 
