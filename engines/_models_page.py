@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engines._http import get
 from engines.errors import EngineError
@@ -27,6 +27,31 @@ class ModelCard:
     context_tokens: int
 
 
+async def model_cards(http: aiohttp.ClientSession, url: str) -> list[Any]:
+    """The list of models; its entries may be anything.
+
+    Raises:
+        Unreachable: If nobody answers.
+        EngineError: If there is no such list.
+    """
+    answer = await get(http, f"{url}/v1/models")
+    cards = cards_of(answer.json()) if answer.status == 200 else None
+    if cards is None:
+        raise EngineError(f"{answer.url} answers {answer.status} and no list of models; is it an OpenAI API?")
+    return cards
+
+
+def cards_of(models: object) -> list[Any] | None:
+    """The entries of a page of models, or None when it is none."""
+    cards = models.get("data") if isinstance(models, dict) else None
+    return cards if isinstance(cards, list) else None
+
+
+def first_of(cards: list[Any] | None) -> dict[str, Any]:
+    """The first entry; an empty one when there is none."""
+    return cards[0] if cards and isinstance(cards[0], dict) else {}
+
+
 async def first_model(http: aiohttp.ClientSession, url: str) -> ModelCard:
     """Ask for the list of models.
 
@@ -34,12 +59,7 @@ async def first_model(http: aiohttp.ClientSession, url: str) -> ModelCard:
         Unreachable: If nobody answers.
         EngineError: If there is no such list.
     """
-    answer = await get(http, f"{url}/v1/models")
-    models = answer.json() if answer.status == 200 else None
-    cards = models.get("data") if isinstance(models, dict) else None
-    if not isinstance(cards, list):
-        raise EngineError(f"{answer.url} answers {answer.status} and no list of models; is it an OpenAI API?")
-    first = cards[0] if cards and isinstance(cards[0], dict) else {}
+    first = first_of(await model_cards(http, url))
     context = first.get("max_model_len")
     return ModelCard(
         name=str(first.get("id", "")),

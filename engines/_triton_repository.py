@@ -16,6 +16,7 @@ import yaml
 from engines._knobs import plain, structured
 from engines._triton_pbtxt import dump_pbtxt, parse_pbtxt
 from engines._trtllm_versioned import SWITCHES
+from engines._trtllm_yaml import put
 from engines.errors import BadConfiguration
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ CONFIG_FILE = "config.pbtxt"
 FOLDER_PARAMETER = "trtune_repository"
 SOURCE_PARAMETER = "trtune_source"
 SETTINGS_PARAMETER = "trtune_settings"
+OWN_PARAMETERS = frozenset({FOLDER_PARAMETER, SOURCE_PARAMETER, SETTINGS_PARAMETER})
 LARGEST_FILE_BYTES = 4 << 20
 
 
@@ -165,7 +167,7 @@ def _settings_text(text: str, source: Path, backend: Backend, params: Mapping[st
     knobs = {knob.name: knob for knob in backend.knobs}
     for name, value in params.items():
         if name not in SWITCHES:
-            _set_nested(settings, name, structured(knobs[name], value))
+            put(settings, name, structured(knobs[name], value))
     for switch in SWITCHES:
         owner = switch.rpartition(".")[0]
         if params.get(switch) is False:
@@ -175,19 +177,6 @@ def _settings_text(text: str, source: Path, backend: Backend, params: Mapping[st
     if where.suffix == ".json":
         return json.dumps(settings, indent=2) + "\n"
     return yaml.safe_dump(settings, sort_keys=True, default_flow_style=False)
-
-
-def _set_nested(settings: dict[str, Any], name: str, value: object) -> None:
-    *parents, leaf = name.split(".")
-    branch = settings
-    for parent in parents:
-        if not isinstance(branch.get(parent), dict):
-            branch[parent] = {}
-        branch = branch[parent]
-    if value is None:
-        branch.pop(leaf, None)  # left to the server
-    else:
-        branch[leaf] = value
 
 
 def _word(value: Value) -> str:

@@ -11,10 +11,8 @@ from engines._trtllm_speculation_knobs import SPECULATION_KNOBS
 from engines._trtllm_versioned import (
     BATCH_SIZES,
     DEFAULT_BATCH_SIZE,
-    DEFAULT_GRAPH_BATCH_SIZE,
     DEFAULT_TOKEN_BUDGET,
     DEFAULT_TOKENS_PER_BLOCK,
-    GRAPHS_ON,
     PARALLEL_SIZES,
     TOKEN_BUDGETS,
     VersionedKnob,
@@ -22,17 +20,6 @@ from engines._trtllm_versioned import (
 )
 from engines._trtllm_versions import LATE, V1_1, V1_2, V1_3
 from engines.knob import Knob
-
-__all__ = [
-    "BATCH_SIZES",
-    "DEFAULT_BATCH_SIZE",
-    "DEFAULT_GRAPH_BATCH_SIZE",
-    "DEFAULT_TOKENS_PER_BLOCK",
-    "DEFAULT_TOKEN_BUDGET",
-    "GRAPHS_ON",
-    "KNOBS",
-    "knobs_of",
-]
 
 _CHUNKED = {"enable_chunked_prefill": (True,)}
 _BALANCED = {"enable_attention_dp": (True,), "attention_dp_config.enable_balance": (True,)}

@@ -28,6 +28,8 @@ OWN_KEYS = frozenset({"enable_iter_perf_stats", "return_perf_metrics", "backend"
 
 _FILE = re.compile(r"(?P<isl>\d+k?)_?(?P<osl>\d+k?)_tp(?P<gpus>\d+)_conc(?P<concurrency>\d+)", re.IGNORECASE)
 _THOUSAND = 1024
+MOST = 1e12
+"""Larger numbers in a list are no lengths, loads or counts."""
 
 
 def find_recipes(folder: Path) -> tuple[Recipe, ...]:
@@ -122,4 +124,6 @@ def _length(text: str) -> float:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else 0.0
+    """A length, load or count that a list tells; 0, which is «not said», for anything that cannot be one."""
+    told = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= MOST
+    return float(value) if told and isinstance(value, int | float) else 0.0

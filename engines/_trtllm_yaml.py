@@ -41,14 +41,17 @@ def nested(knobs: Iterable[Knob], params: Mapping[str, Value]) -> dict[str, Any]
 
 
 def put(tree: dict[str, Any], name: str, value: object) -> None:
-    """Set a dotted name; whatever is no mapping on the way is replaced by one."""
+    """Set a dotted name, or with None take it out; whatever is no mapping on the way is replaced by one."""
     *parents, leaf = name.split(".")
     for parent in parents:
         inner = tree.get(parent)
         if not isinstance(inner, dict):
             inner = tree[parent] = {}
         tree = inner
-    tree[leaf] = value
+    if value is None:
+        tree.pop(leaf, None)
+    else:
+        tree[leaf] = value
 
 
 def _counts(knob: Knob, params: Mapping[str, Value]) -> bool:

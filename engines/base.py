@@ -200,7 +200,7 @@ class Engine(ABC):
         Raises:
             BadConfiguration: If there are none, or none are known for this server.
         """
-        raise BadConfiguration(f"no published configurations of {self.title} are known to trtune")
+        raise self.no_recipes()
 
     def recipe_settings(self, recipe: Recipe, version: str = "") -> tuple[dict[str, Value], tuple[str, ...]]:
         """A recipe's settings by knob name, and the names of those that are no knob of this version.
@@ -208,7 +208,11 @@ class Engine(ABC):
         Raises:
             BadConfiguration: If its file cannot be read.
         """
-        raise BadConfiguration(f"no published configurations of {self.title} are known to trtune")
+        raise self.no_recipes()
+
+    def no_recipes(self) -> BadConfiguration:
+        """What to raise where no published configurations are known."""
+        return BadConfiguration(f"no published configurations of {self.title} are known to trtune")
 
     def gpu_metrics_url(self, url: str) -> str:
         """Page on which the server at the URL tells of its host's GPUs itself; empty when there is none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -70,7 +71,7 @@ class Knob:
             return isinstance(value, str) and self._allows_text(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
-        if self.kind == "int" and not float(value).is_integer():
+        if isinstance(value, float) and (not math.isfinite(value) or (self.kind == "int" and not value.is_integer())):
             return False
         above = self.low is None or value >= self.low
         return above and (self.high is None or value <= self.high)

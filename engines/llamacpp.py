@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from engines._http import get, get_json_or_none
 from engines._knobs import check_params, plain
 from engines._llamacpp_tables import DEFAULT_BATCH_TOKENS, DEFAULT_SLOTS, FAILURES, KNOBS, QUANTISED_CACHE_TYPES
+from engines._models_page import cards_of, first_of
 from engines._prometheus import parse_page
 from engines.base import Engine, ServerInfo
 from engines.errors import EngineError
@@ -98,7 +99,8 @@ class LlamaCpp(Engine):
             effective["ctx-size"] = context * (slots or 1)
         notes = () if props.get("endpoint_metrics") else ("no metrics: the server was started without --metrics",)
         build = str(props.get("build_info", ""))
-        return ServerInfo(build, _model_id(models), effective, notes, _vocabulary_size(models))
+        card = first_of(cards_of(models))
+        return ServerInfo(build, str(card.get("id", "")), effective, notes, _vocabulary_size(card))
 
     def available(self) -> tuple[bool, str]:
         """Whether `llama-server` or the wheel is here."""
@@ -214,18 +216,8 @@ def _context_tokens(props: Mapping[str, Any]) -> int | None:
     return _whole(settings.get("n_ctx")) if isinstance(settings, dict) else None
 
 
-def _first_card(models: Mapping[str, Any]) -> Mapping[str, Any]:
-    cards = models.get("data")
-    first = cards[0] if isinstance(cards, list) and cards else {}
-    return first if isinstance(first, dict) else {}
-
-
-def _model_id(models: Mapping[str, Any]) -> str:
-    return str(_first_card(models).get("id", ""))
-
-
-def _vocabulary_size(models: Mapping[str, Any]) -> int:
-    meta = _first_card(models).get("meta")
+def _vocabulary_size(card: Mapping[str, Any]) -> int:
+    meta = card.get("meta")
     return (_whole(meta.get("n_vocab")) or 0) if isinstance(meta, dict) else 0
 
 

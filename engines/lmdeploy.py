@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from engines._flag_server import FlagServer, recognised
+from engines._flags import batch_for
 from engines._lmdeploy_tables import BATCH_SIZES, FAILURES, KNOBS
 from engines._page_metrics import LatencySplit, PageMetrics, SplitNames, known
 from engines.base import ServerInfo
@@ -67,7 +68,7 @@ class LmDeploy(FlagServer):
 
     def starting_points(self, concurrency: float) -> tuple[dict[str, Value], ...]:
         """More memory for the KV cache, a batch fitted to the load, prompts in larger or smaller pieces."""
-        batch = next((size for size in BATCH_SIZES if size >= max(concurrency, 32.0)), BATCH_SIZES[-1])
+        batch = batch_for(BATCH_SIZES, concurrency)
         return (
             {"cache-max-entry-count": 0.9, "max-batch-size": batch},
             {"cache-max-entry-count": 0.9, "max-prefill-token-num": 16384},

@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from engines._http import get, get_json_or_none
+from engines._models_page import model_cards
 from engines._prometheus import parse_page
 from engines.base import Engine, ServerInfo
-from engines.errors import BadConfiguration, EngineError
+from engines.errors import BadConfiguration
 from engines.sample import NAN, EngineSample
 
 if TYPE_CHECKING:
@@ -107,11 +108,7 @@ class OpenAi(Engine):
             Unreachable: If nobody answers.
             EngineError: If there is no OpenAI API.
         """
-        answer = await get(http, f"{url}/v1/models")
-        models = answer.json() if answer.status == 200 else None
-        cards = models.get("data") if isinstance(models, dict) else None
-        if not isinstance(cards, list):
-            raise EngineError(f"{answer.url} answers {answer.status} and no list of models; is it an OpenAI API?")
+        cards = await model_cards(http, url)
         version = await get_json_or_none(http, f"{url}/version")
         proxy = await get_json_or_none(http, url + PROXY_HEALTH)
         names = [str(card.get("id", "")) for card in cards if isinstance(card, dict)]

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, ClassVar
 
 from engines._flag_server import FlagServer
+from engines._flags import batch_for
 from engines._http import get_json_or_none
 from engines._models_page import first_model
 from engines._page_metrics import PageMetrics
@@ -96,7 +97,7 @@ class Sglang(FlagServer):
 
     def starting_points(self, concurrency: float) -> tuple[dict[str, Value], ...]:
         """What upstream's tuning guide recommends: more memory, less caution, graphs as large as the batch."""
-        batch = next((size for size in REQUESTS if size >= max(concurrency, 32.0)), REQUESTS[-1])
+        batch = batch_for(REQUESTS, concurrency)
         return (
             {"mem-fraction-static": 0.9, "schedule-conservativeness": 0.3},
             {"max-running-requests": batch, "mem-fraction-static": 0.88},

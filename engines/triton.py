@@ -7,7 +7,7 @@ from typing import ClassVar
 from engines._triton_backends import LLM_API, Backend
 from engines._triton_engine import TritonEngine
 from engines._triton_pbtxt import dump_pbtxt, parse_pbtxt
-from engines._triton_repository import FOLDER_PARAMETER, SETTINGS_PARAMETER
+from engines._triton_repository import OWN_PARAMETERS
 
 
 class Triton(TritonEngine):
@@ -32,6 +32,5 @@ def portable_config(text: str, where: str) -> str:
     config = parse_pbtxt(text, where)
     parameters = config.get("parameters")
     if isinstance(parameters, dict):
-        own = (FOLDER_PARAMETER, SETTINGS_PARAMETER)
-        config["parameters"] = {name: value for name, value in parameters.items() if name not in own}
+        config["parameters"] = {name: value for name, value in parameters.items() if name not in OWN_PARAMETERS}
     return dump_pbtxt(config)

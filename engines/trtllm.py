@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, ClassVar
 
 import yaml
 
+from engines._flags import batch_for, check_arguments
 from engines._http import get, get_json_or_none
 from engines._knobs import check_params
+from engines._models_page import cards_of, first_of
 from engines._trtllm_conflicts import find_conflict
 from engines._trtllm_failures import FAILURES
-from engines._trtllm_knobs import BATCH_SIZES, knobs_of
+from engines._trtllm_knobs import knobs_of
 from engines._trtllm_metrics import TrtllmMetrics, prometheus_page
 from engines._trtllm_recipes import find_recipes, settings_of
+from engines._trtllm_versioned import BATCH_SIZES
 from engines._trtllm_versions import TEE, V1_2, is_before
 from engines._trtllm_yaml import nested
 from engines.base import Engine, ServerInfo
-from engines.errors import BadConfiguration, EngineError
+from engines.errors import EngineError
 from engines.launch.container import listen_address
 from engines.launch.phases import PhaseRule
 from engines.launch.ports import local_url
@@ -46,7 +49,7 @@ AS_ROOT: Mapping[str, str] = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_
 """In a container the user is usually root, whom Open MPI refuses to serve (contract trtllm 1.6)."""
 
 OWN_OPTIONS = frozenset({"--host", "--port", "--backend", "--config", "--extra_llm_api_options"})
-OPTION_ALIASES = {
+OPTION_ALIASES = {  # which of YAML and command line wins changed between releases
     "tp_size": "tensor_parallel_size",
     "pp_size": "pipeline_parallel_size",
     "ep_size": "moe_expert_parallel_size",
@@ -119,7 +122,7 @@ class Trtllm(Engine):
         """
         version = version_of(request)
         check_params(self.title, self.knobs(version), request.params)
-        check_arguments(request.arguments, request.params)
+        check_arguments(request.arguments, request.params, OWN_OPTIONS, OPTION_ALIASES)
         path = request.work_dir / CONFIG_FILE
         host, port = listen_address(request)
         words = (
@@ -158,11 +161,11 @@ class Trtllm(Engine):
         page = await prometheus_page(http, url)
         effective = {**_from_gauges(page), **_from_server_info(server_info)}
         notes = () if page is not None else ("no /prometheus/metrics: the server runs without return_perf_metrics",)
-        return ServerInfo(str(version["version"]), _model_id(models), effective, notes)
+        return ServerInfo(str(version["version"]), str(first_of(cards_of(models)).get("id", "")), effective, notes)
 
     def starting_points(self, concurrency: float) -> tuple[dict[str, Value], ...]:
         """What upstream's guides recommend, with the batch size fitted to the load (contract trtllm 5.9)."""
-        batch = next((size for size in BATCH_SIZES if size >= max(concurrency, 32.0)), BATCH_SIZES[-1])
+        batch = batch_for(BATCH_SIZES, concurrency)
         guided: dict[str, Value] = {
             "max_batch_size": batch,
             "enable_chunked_prefill": True,
@@ -240,19 +243,6 @@ def config_option(version: str) -> str:
     return "--extra_llm_api_options" if is_before(version, V1_2) else "--config"
 
 
-def check_arguments(arguments: Sequence[str], params: Mapping[str, Value]) -> None:
-    """Refuse what is said twice: which of YAML and command line wins changed between releases."""
-    for word in arguments:
-        option = word.partition("=")[0]
-        if option in OWN_OPTIONS:
-            raise BadConfiguration(f"argument {option} is given by trtune itself; leave it out of the plan's arguments")
-        name = option.removeprefix("--")
-        if option.startswith("--") and OPTION_ALIASES.get(name, name) in params:
-            raise BadConfiguration(
-                f"argument {option} and the setting {OPTION_ALIASES.get(name, name)} say the same; keep the setting"
-            )
-
-
 def _from_gauges(page: Page | None) -> dict[str, Value]:
     """Settings from the labels of the config-info gauges; labels that do not parse are left out."""
     if page is None:
@@ -277,12 +267,6 @@ def _from_server_info(info: object) -> dict[str, Value]:
         return {}
     names = {"max_batch_size": "max_batch_size", "tokens_per_block": "kv_cache_config.tokens_per_block"}
     return {knob: info[key] for key, knob in names.items() if type(info.get(key)) is int}
-
-
-def _model_id(models: object) -> str:
-    cards = models.get("data") if isinstance(models, dict) else None
-    first = cards[0] if isinstance(cards, list) and cards else None
-    return str(first.get("id", "")) if isinstance(first, dict) else ""
 
 
 ENGINE = Trtllm()

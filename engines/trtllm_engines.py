@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import yaml
 
+from engines._flags import batch_for, check_arguments
 from engines._knobs import check_params
 from engines._trtllm_build import build_key, build_steps, is_engine
 from engines._trtllm_build_tables import BUILD, KNOBS, PP, QFORMAT, TP
@@ -18,7 +19,7 @@ from engines._trtllm_yaml import nested
 from engines.errors import BadConfiguration
 from engines.launch.ports import local_url
 from engines.launch.spec import LaunchSpec
-from engines.trtllm import CONFIG_FILE, Trtllm, check_arguments, config_option, version_of
+from engines.trtllm import CONFIG_FILE, OPTION_ALIASES, OWN_OPTIONS, Trtllm, config_option, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +69,7 @@ class TrtllmEngines(Trtllm):
         if parse_version(version) and not is_before(version, LATE):
             raise BadConfiguration(f"TensorRT-LLM {version} has no engine backend any more: use the engine trtllm")
         check_params(self.title, KNOBS, request.params)
-        check_arguments(request.arguments, request.params)
+        check_arguments(request.arguments, request.params, OWN_OPTIONS, OPTION_ALIASES)
         given = is_engine(Path(request.model))
         frozen = [knob.name for knob in KNOBS if knob.cost == "build" and _is_set(knob, request.params)]
         if given and frozen:
@@ -105,11 +106,11 @@ class TrtllmEngines(Trtllm):
         Raises:
             BadConfiguration: Always.
         """
-        raise BadConfiguration(f"no published configurations of {self.title} are known to trtune")
+        raise self.no_recipes()
 
     def starting_points(self, concurrency: float) -> tuple[dict[str, Value], ...]:
         """What upstream's guide to build flags recommends, with the batch size fitted to the load."""
-        batch = next((size for size in BATCH_SIZES if size >= max(concurrency, 32.0)), BATCH_SIZES[-1])
+        batch = batch_for(BATCH_SIZES, concurrency)
         base: dict[str, Value] = {f"{BUILD}max_batch_size": batch, f"{BUILD}multiple_profiles": True}
         return (
             {**base, "kv_cache_config.free_gpu_memory_fraction": 0.95, "enable_chunked_prefill": True},

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, ClassVar
 
 from engines._flag_server import FlagServer, recognised
-from engines._flags import whole
+from engines._flags import batch_for, whole
 from engines._http import get_json_or_none
 from engines._page_metrics import PageMetrics
 from engines._vllm_failures import FAILURES
@@ -146,7 +146,7 @@ class Vllm(FlagServer):
 
     def starting_points(self, concurrency: float) -> tuple[dict[str, Value], ...]:
         """What upstream's tuning guide recommends: a large budget for throughput, a small one for ITL."""
-        batch = next((size for size in BATCH_SIZES if size >= max(concurrency, 32.0)), BATCH_SIZES[-1])
+        batch = batch_for(BATCH_SIZES, concurrency)
         return (
             {"max-num-batched-tokens": 16384, "gpu-memory-utilization": 0.95},
             {"max-num-seqs": batch, "max-num-batched-tokens": max(8192, batch), "gpu-memory-utilization": 0.95},

@@ -290,7 +290,11 @@ def open_nvml(load: Callable[[str], Any] = importlib.import_module) -> NvmlSourc
     try:
         return NvmlSource(nvml)
     except nvml.NVMLError as error:
+        nvml.nvmlShutdown()
         raise GpuUnavailable(f"the NVIDIA driver does not list its GPUs: {error}") from error
+    except GpuUnavailable:
+        nvml.nvmlShutdown()
+        raise
 
 
 def check_named_gpus(named: Iterable[str], where: str, load: Callable[[str], Any] = importlib.import_module) -> None:

@@ -9,7 +9,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from engines.errors import StartFailed
+from engines.errors import CannotStart, StartFailed
 from engines.failure import Failure
 from engines.launch.process import ProcessLauncher
 from engines.launch.spec import OUTPUT, LaunchSpec
@@ -44,6 +44,7 @@ async def run_builds(spec: LaunchSpec, on_log: LogSink) -> tuple[str, ...]:
 
     Raises:
         MissingProgram: If a program is not there.
+        CannotStart: If the folder for what is built cannot be written.
         StartFailed: If a step fails; what it left is removed.
     """
     ran = []
@@ -56,8 +57,8 @@ async def run_builds(spec: LaunchSpec, on_log: LogSink) -> tuple[str, ...]:
 
 
 async def _run(spec: LaunchSpec, step: BuildStep, on_log: LogSink) -> None:
-    draft = step.output.with_name(f"{step.output.name}.{os.getpid()}.part")
-    shutil.rmtree(draft, ignore_errors=True)
+    draft = step.output.with_name(f"{step.output.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)  # of a worker that was killed: the lock says that nobody is at it
     words = tuple(str(draft) if word == OUTPUT else word for word in step.argv)
     command = LaunchSpec(words, "", "", spec.environment, failures=spec.failures, inherit=spec.inherit)
     try:
@@ -73,9 +74,17 @@ async def _run(spec: LaunchSpec, step: BuildStep, on_log: LogSink) -> None:
 
 @contextlib.asynccontextmanager
 async def _locked(output: Path) -> AsyncIterator[None]:
-    """One worker of this host makes a folder at a time; a lock goes away with its process."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(output.with_name(f"{output.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """One worker of this host makes a folder at a time; a lock goes away with its process.
+
+    Raises:
+        CannotStart: If nothing can be written there.
+    """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(output.with_name(f"{output.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        text = f"built engines cannot be kept in {output.parent}: {error.strerror}; name another folder as build_cache"
+        raise CannotStart(Failure("no_build_folder", text, infeasible=False)) from error
     try:
         while True:
             try:

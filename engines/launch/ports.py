@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 LAST_PORT = 65535
 _PORT_TRIES = 50
+_NOT_HERE = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+"""A name may stand for addresses of which this machine has some only: `localhost` where IPv6 is off."""
+
 WILDCARD_HOSTS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104
 
 
@@ -26,12 +29,12 @@ def free_port(host: str = "127.0.0.1", beside: Sequence[int] = (0,)) -> int:
     Args:
         host: Address to listen on.
         beside: Distances of all ports the server takes, such as `(0, 2)`.
+
+    Raises:
+        CannotStart: If the host is not one of this machine, or no such ports are found.
     """
-    family, address = _addresses(host, 0)[0]
     for _ in range(_PORT_TRIES):
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.bind(address)
-            port = int(probe.getsockname()[1])
+        port = _any_port(host)
         if all(_is_free(host, port + distance) for distance in beside):
             return port
     text = f"no free ports on {host}: {_PORT_TRIES} were tried; end what holds them"
@@ -67,14 +70,35 @@ def require_free(url: str) -> None:
         StartFailed: `port_in_use`, or `bad_address` when the host is not one of this machine.
     """
     host, port = split_url(url)
+    elsewhere: OSError | None = None
+    here = False
     for family, address in _addresses(host, port):
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            # Servers bind with SO_REUSEADDR: connections in TIME_WAIT must not count as a listener.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                # Servers bind with SO_REUSEADDR: connections in TIME_WAIT must not count as a listener.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
-            except OSError as error:
+            here = True
+        except OSError as error:
+            if error.errno not in _NOT_HERE:
                 raise StartFailed(_port_failure(host, port, error)) from error
+            elsewhere = error
+    if elsewhere is not None and not here:
+        raise StartFailed(_port_failure(host, port, elsewhere)) from elsewhere
+
+
+def _any_port(host: str) -> int:
+    """A port that the system picks, on the first address of the host that is one of this machine."""
+    refused: OSError | None = None
+    for family, address in _addresses(host, 0):
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.bind(address)
+                return int(probe.getsockname()[1])
+        except OSError as error:
+            refused = error
+    failure = _port_failure(host, 0, refused or OSError(errno.EADDRNOTAVAIL, "it has no address"))
+    raise CannotStart(failure) from refused
 
 
 def _is_free(host: str, port: int) -> bool:

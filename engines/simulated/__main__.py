@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,7 @@ DIALECTS: Final[dict[str, Callable[[list[str], SimulationOptions], int]]] = {
 def main(arguments: list[str]) -> int:
     """Run the dialect a command line asks for and return the exit code."""
     options, rest = split_options(arguments, tuple(DIALECTS))
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     return DIALECTS[options.dialect](rest, options)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -63,8 +62,7 @@ async def serve_until_stopped(
 
 
 def banner(title: str, options: SimulationOptions) -> str:
-    """The first line of every log: what is imitated, and that it is not real. Sets up the log of the libraries too."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    """The first line of every log: what is imitated, and that it is not real."""
     return (
         f"simulated: {title} on {options.gpu_count} x {options.gpu.product_name}; "
         "every figure of this server is simulated by trtune"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import aiohttp
 import pytest
 from aiohttp import web
@@ -98,3 +100,14 @@ async def test_a_health_page_without_end_is_no_health(serve: Serve, http: aiohtt
 def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
     with pytest.raises(StartFailed, match="choose an address of this machine"):
         require_free("http://192.0.2.1:8000")
+    with pytest.raises(StartFailed, match="choose an address of this machine"):
+        free_port("192.0.2.1")
+
+
+def test_a_name_that_also_stands_for_another_machine_can_be_listened_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("192.0.2.1", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+
+    port = free_port("two-homes")
+
+    require_free(f"http://two-homes:{port}")

@@ -17,15 +17,18 @@ from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher, ProcessServer, StopGrace
 from engines.launch.spec import LaunchRequest, LaunchSpec
 from engines.nim import ENGINE, PROFILE, Line, parse_profiles, runnable
+from engines.simulated.greedy import GreedyModel
 
 QUICK = ("--sim-dialect", "nim", "--sim-gpu", "h100-sxm", "--sim-time-scale", "0.001")
 OUTPUT_TOKENS = 32
 REQUESTS = 8
 
 
-async def start(tmp_path: Path, command: str, params: dict[str, Value]) -> ProcessServer:
+async def start(tmp_path: Path, command: str, params: dict[str, Value], *more: str) -> ProcessServer:
     words = (sys.executable, "-m", "engines.simulated", command)
-    request = LaunchRequest("llama-3.1-8b", params, "127.0.0.1", free_port(), tmp_path, command=words, arguments=QUICK)
+    request = LaunchRequest(
+        "llama-3.1-8b", params, "127.0.0.1", free_port(), tmp_path, command=words, arguments=(*QUICK, *more)
+    )
     return await ProcessLauncher(StopGrace(20.0, 10.0)).start(ENGINE.launch(request), lambda _: None)
 
 
@@ -64,6 +67,22 @@ async def test_a_server_of_each_line_is_started_and_measured(
     assert sample.output_tokens_total == REQUESTS * OUTPUT_TOKENS
     assert sample.requests_total == REQUESTS
     assert (sample.running, sample.waiting) == (0, 0)
+
+
+async def test_a_stated_loss_changes_the_answers_of_an_altered_model(
+    tmp_path: Path, http: aiohttp.ClientSession
+) -> None:
+    server = await start(tmp_path, "nim-serve", {"kv-cache-dtype": "fp8"}, "--sim-answer-loss", "fp8=1")
+    await server.wait_ready(http, timeout_s=60)
+
+    body = {"model": "llama-3.1-8b", "prompt": "hello", "max_tokens": 1, "temperature": 0}
+    async with http.post(f"{server.url}/v1/completions", json=body) as response:
+        told = (await response.json())["choices"][0]["text"]
+    await server.stop()
+
+    ((unaltered, _),) = GreedyModel({}).answer("hello", 1)
+    assert told
+    assert told != unaltered
 
 
 async def run(spec: LaunchSpec) -> tuple[int, list[str]]:

@@ -339,8 +339,11 @@ def test_a_driver_that_does_not_start_is_explained(readings: Mapping[str, float]
 
 
 def test_a_driver_without_gpus_is_explained(readings: Mapping[str, float]) -> None:
+    none_here = FakeNvml(readings, count=0)
+
     with pytest.raises(GpuUnavailable, match="shows no GPU"):
-        open_nvml(lambda _: FakeNvml(readings, count=0))
+        open_nvml(lambda _: none_here)
+    assert none_here.shut_down
 
 
 @pytest.mark.parametrize(

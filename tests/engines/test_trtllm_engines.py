@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 import yaml
 
-from engines.errors import BadConfiguration, MissingProgram, StartFailed
+from engines.errors import BadConfiguration, CannotStart, MissingProgram, StartFailed
 from engines.knob import Value
 from engines.launch.build import missing_builds, run_builds
 from engines.launch.spec import LaunchRequest, LaunchSpec
@@ -142,6 +142,28 @@ async def test_a_build_that_fails_says_why_and_leaves_nothing(tmp_path: Path, pr
     assert spec.builds[0].output.is_dir()
     assert not spec.builds[1].output.exists()
     assert not list((tmp_path / "builds").glob("*.part"))
+
+
+async def test_what_a_killed_worker_left_of_a_build_is_removed(tmp_path: Path, programs: Path) -> None:
+    spec = launch(tmp_path, {})
+    leftover = spec.builds[1].output.with_name(f"{spec.builds[1].output.name}.part")
+    leftover.mkdir(parents=True)
+    (leftover / "rank7.engine").write_bytes(b"half")
+
+    await run_builds(spec, lambda _: None)
+
+    assert programs.exists()
+    assert sorted(path.name for path in spec.builds[1].output.iterdir()) == ["rank0.engine"]
+    assert not list((tmp_path / "builds").glob("*.part"))
+
+
+async def test_a_folder_that_cannot_be_written_is_named_with_what_to_set(tmp_path: Path, programs: Path) -> None:
+    (tmp_path / "builds").write_text("a file, where the folder of engines should be")
+
+    with pytest.raises(CannotStart, match="File exists; name another folder as build_cache"):
+        await run_builds(launch(tmp_path, {}), lambda _: None)
+
+    assert not programs.exists()
 
 
 async def test_a_build_that_makes_nothing_is_a_failure(tmp_path: Path, programs: Path) -> None:

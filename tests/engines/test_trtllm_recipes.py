@@ -124,6 +124,17 @@ def test_gpus_have_one_short_name(text: str, names: set[str]) -> None:
     assert gpu_names(text) == names
 
 
+def test_numbers_that_cannot_be_are_taken_as_not_told(checkout: Path) -> None:
+    path = checkout / "examples/configs/database/lookup.yaml"
+    path.write_text(
+        path.read_text().replace("num_gpus: 8", "num_gpus: .inf").replace("isl: 8192", f"isl: 1{'0' * 400}")
+    )
+
+    recipe = ENGINE.recipes(checkout)[0]
+
+    assert (recipe.gpu_count, recipe.isl, recipe.osl) == (0, 0, 1024)
+
+
 def test_folders_that_hold_nothing_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match="is no folder"):
         ENGINE.recipes(tmp_path / "missing")

@@ -223,6 +223,7 @@ def test_tritons_files_are_read_by_its_own_parser(tmp_path: Path) -> None:
         'name: "m"\nbackend: "python"\nmax_batch_size: 64\n'
         'parameters { key: "trtune_settings" value { string_value: "{}" } }\n'
         'parameters { key: "trtune_repository" value { string_value: "/tmp/x" } }\n'
+        'parameters { key: "trtune_source" value { string_value: "/home/somebody/models" } }\n'
         'parameters { key: "kept" value { string_value: "a \\"b\\"" } }\n'
     )
     files = {"repository/m/config.pbtxt": pbtxt, "repository/m/1/model.yaml": "max_batch_size: 64\n"}

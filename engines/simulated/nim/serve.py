@@ -171,7 +171,7 @@ class _Server:
         options = self._options
         settled = settle(command, read_model(self._model), options.gpu, options.gpu_count)
         simulation = await vllm.load(command, settled, options, stop, telemetry)
-        engine = PacedEngine(simulation, options.speed)
+        engine = PacedEngine(simulation, options.speed, options.answer_loss)
         paths = Paths(ready=(), metrics="/v1/metrics")
         server = VllmServer(command, VLLM_INSIDE, engine, telemetry, options.faults, paths)
         front.connect(server.application(), engine)
@@ -193,7 +193,7 @@ class _Server:
             failure = OutOfGpuMemoryError(Component.KV_CACHE, outcome.gpu.hbm_bytes, free, ())
             raise StartError(out_of_memory_text(failure))
         telemetry.set_memory(outcome.plan.used_bytes)
-        engine = PacedEngine(outcome, options.speed)
+        engine = PacedEngine(outcome, options.speed, options.answer_loss)
         tells = self._environment.switch("NIM_PER_REQ_METRICS_ENABLE")
         server = OldServer(engine, names, telemetry, faults, tells_request_metrics=tells)
         front.connect(server.application(), engine)
