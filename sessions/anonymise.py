@@ -6,6 +6,7 @@ The same name becomes the same stand-in everywhere, so that two GPUs of one host
 from __future__ import annotations
 
 import re
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,8 +21,11 @@ KEPT_HOSTS = frozenset({"", "localhost", "127.0.0.1", "0.0.0.0", "::1", "simulat
 """Hosts that say nothing."""
 
 _ADDRESS = re.compile(
-    r"(?<![\d.])(?!127\.|0\.0\.0\.0)(?:\d{1,3}\.){3}\d{1,3}(?![\d.])|\b(?:[0-9a-f]{1,4}:){4,7}[0-9a-f]{1,4}\b"
+    r"(?<![\d.])(?!127\.|0\.0\.0\.0)(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"
+    r"|(?<![\w:.])(?=[0-9A-Fa-f:]*:[0-9A-Fa-f]*:)[0-9A-Fa-f:]{3,39}(?![\w:])"
 )
+"""IPv4, and what may be IPv6: times of day look like it too."""
+
 _HOME = re.compile(r"(?:(?<=/home/)|(?<=/Users/))[^/\s\"':,]+")
 _UUID = re.compile(r"\b(?:GPU|MIG)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
@@ -42,9 +46,19 @@ class Anonymiser:
         """A text without them."""
         if self._hosts is not None:
             text = self._hosts.sub(lambda match: self._stand_in("host", match[0]), text)
-        text = _ADDRESS.sub(lambda match: self._stand_in("host", match[0]), text)
+        text = _ADDRESS.sub(lambda match: self._without_address(match[0]), text)
         text = _UUID.sub(lambda match: self._stand_in("GPU", match[0]), text)
         return _HOME.sub("user", text)
+
+    def _without_address(self, told: str) -> str:
+        if ":" not in told:
+            return self._stand_in("host", told)
+        try:
+            address = IPv6Address(told)
+        except ValueError:
+            return told
+        kept = address.is_loopback or address.is_unspecified
+        return told if kept else self._stand_in("host", told)
 
     def _stand_in(self, kind: str, name: str) -> str:
         known = self._stand_ins

@@ -87,7 +87,10 @@ def decode_block(data: bytes, *, skip: frozenset[str] = frozenset()) -> tuple[di
         offset = _HEADER.size + header_bytes
         header = orjson.loads(data[_HEADER.size : offset])
         entries = header["columns"]
-        if len(entries) > _MAX_COLUMNS or sum(int(entry["n"]) for entry in entries) * _DECODED_BYTES > MAX_BLOCK_BYTES:
+        counts = [int(entry["n"]) for entry in entries]
+        if min(counts, default=0) < 0:
+            raise DamagedData(f"a data block claims {min(counts)} values")
+        if len(entries) > _MAX_COLUMNS or sum(counts) * _DECODED_BYTES > MAX_BLOCK_BYTES:
             raise DamagedData("a data block claims more values than fit in memory")
         columns: dict[str, NDArray[Any]] = {}
         for entry in entries:
@@ -135,7 +138,7 @@ def _pack(name: str, values: NDArray[Any]) -> tuple[dict[str, Any], bytes]:
 
 def _unpack(entry: Mapping[str, Any], data: bytes) -> NDArray[Any]:
     count = int(entry["n"])
-    if not 0 <= count <= MAX_VALUES:
+    if count > MAX_VALUES:
         raise DamagedData(f"a data block claims {count} values")
     if "constant" in entry:
         return np.full(count, entry["constant"], _DTYPES[entry["dtype"]])

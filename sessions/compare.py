@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sessions.batches import student_t
-from sessions.bootstrap import CONFIDENCE, Window, cut_window
+from sessions.bootstrap import CONFIDENCE, cut_window
 from sessions.comparison import (
     DEFAULT,
     SCORED,
@@ -28,14 +28,15 @@ from sessions.comparison import (
 )
 from sessions.conditions import conditions_of
 from sessions.errors import SessionError
+from sessions.json_values import mapping
 from sessions.metrics import METRICS
-from sessions.slo import BadSlo, Slo
+from sessions.slo import slos_of
 from sessions.summary import summarise_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from sessions.bootstrap import Draws
+    from sessions.bootstrap import Draws, Window
     from sessions.reader import SessionReader
     from sessions.records import LevelRecord, Metrics, Params, Trial
 
@@ -74,7 +75,8 @@ def take_side(reader: SessionReader, number: int | None = None, name: str = "") 
     """
     meta = reader.meta()
     trial = _trial(reader, meta, number)
-    slos = _slos(meta)
+    objective = mapping(meta.get("objective"))
+    slos = slos_of(objective)
     levels = [
         (level, cut_window(reader.requests(level.id), *level.window_ns, slos))
         for level in reader.levels(trial.number)
@@ -82,12 +84,11 @@ def take_side(reader: SessionReader, number: int | None = None, name: str = "") 
     ]
     if not levels:
         raise SessionError(f"{reader.path}: trial {trial.number} has no valid measurement to compare")
-    objective = _mapping(meta.get("objective"))
     return Side(
         name=name or f"{reader.path.stem}#{trial.number}",
         path=str(reader.path),
         trial=trial,
-        simulated=bool(_mapping(meta.get("engine")).get("simulated")),
+        simulated=bool(mapping(meta.get("engine")).get("simulated")),
         conditions=conditions_of(reader, meta),
         levels=tuple(levels),
         unit=str(objective.get("unit", "")),
@@ -134,21 +135,6 @@ def _trial(reader: SessionReader, meta: Mapping[str, Any], number: int | None) -
     return scored[-1]
 
 
-def _slos(meta: Mapping[str, Any]) -> list[Slo]:
-    found = []
-    told = _mapping(meta.get("objective")).get("slos")
-    for slo in told if isinstance(told, list) else []:
-        try:
-            found.append(Slo(str(slo["metric"]), str(slo["stat"]), str(slo["op"]), float(slo["value"])))
-        except (BadSlo, KeyError, TypeError, ValueError):
-            continue  # a stranger's limit that is none of ours limits nothing
-    return found
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _params(sides: Sequence[Side]) -> tuple[Difference, ...]:
     asked = _differences([side.trial.params for side in sides], DEFAULT)
     known = {difference.name for difference in asked}
@@ -183,23 +169,21 @@ def _notes(sides: Sequence[Side]) -> Iterator[str]:
 def _loads(sides: Sequence[Side], wanted: Sequence[tuple[str, str]]) -> Iterator[LoadComparison]:
     by_load = [{(level.kind, level.value): (level, window) for level, window in side.levels} for side in sides]
     common = [load for load in by_load[0] if all(load in table for table in by_load[1:])]
-    scored = [_scored_level(side) for side in sides]
-    if all(level is not None for level, _ in scored):
-        loads = {(level.kind, level.value) for level, _ in scored if level is not None}
+    scored = [part for side in sides if (part := _scored_level(side)) is not None]
+    if len(scored) == len(sides):
+        loads = {(level.kind, level.value) for level, _ in scored}
         if len(loads) > 1:
-            yield _at_load(SCORED, [part for part in scored if part[0] is not None], wanted)  # type: ignore[misc]
+            yield _at_load(SCORED, scored, wanted)
         elif (first := next(iter(loads))) in common:
             common.sort(key=lambda load: load != first)
     for kind, value in common:
         yield _at_load(kind, [table[kind, value] for table in by_load], wanted)
 
 
-def _scored_level(side: Side) -> tuple[LevelRecord | None, Window]:
+def _scored_level(side: Side) -> tuple[LevelRecord, Window] | None:
     """The level whose result is the trial's."""
-    for level, window in side.levels:
-        if side.trial.result and level.result == side.trial.result:
-            return level, window
-    return None, Window(0, {}, {})
+    result = side.trial.result
+    return next(((level, window) for level, window in side.levels if result and level.result == result), None)
 
 
 def _at_load(
@@ -286,7 +270,9 @@ def _distribution(metric: str, windows: Sequence[Window]) -> Distribution | None
     if not high > low:
         high = low + max(abs(low), 1.0) * 0.01
     room = (high - low) / (BINS - 2)
-    edges = np.linspace(max(low - room, 0.0), high + room, BINS + 1)
+    edges = np.linspace(
+        max(low - room, min(low, 0.0)), high + room, BINS + 1
+    )  # times are not below 0, whatever the room
     shares: list[tuple[float, ...]] = []
     for values in known:
         if values is None or not values.value.size:

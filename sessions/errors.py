@@ -6,7 +6,9 @@ SessionError
  ├─ SessionExists      the path is taken
  ├─ SessionBusy        another worker writes to it
  ├─ SessionUnwritable  nothing more can be recorded: the disk is full, or has become read-only
- └─ DamagedData        a stored value cannot be decoded
+ ├─ DamagedData        a stored value cannot be decoded
+ ├─ BadCondition       a condition on a comparison cannot be understood
+ └─ BadSlo             an SLO cannot be understood (sessions.slo)
 """
 
 from __future__ import annotations

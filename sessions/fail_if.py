@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from sessions.comparison import SCORED
 from sessions.errors import BadCondition, SessionError
-from sessions.slo import BadSlo, split_field
+from sessions.metrics import METRICS
+from sessions.slo import BadSlo, split_field, unit_factor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,7 +92,10 @@ class FailIf:
             raise BadCondition(f"condition {text!r}: a change needs its sign, as in +5% or -5%")
         if told == "%":
             return cls(text, metric, stat or "avg", match["op"], number / 100, "relative", _load(match["load"]))
-        number *= 1000 if told == "s" else 1
+        factor = unit_factor(metric, told) if told else 1.0
+        if factor is None:
+            raise BadCondition(f"condition {text!r}: {metric} is in {METRICS[metric].unit}, not in {told}")
+        number *= factor
         kind = "absolute" if match["sign"] else "value"
         return cls(text, metric, stat or "avg", match["op"], number, kind, _load(match["load"]))
 
@@ -103,14 +107,17 @@ class FailIf:
             significant: Whether only what is beyond the limit with its whole interval counts.
 
         Raises:
-            SessionError: If the metric was measured at no load in question: what is not known cannot pass.
+            SessionError: If some side has the metric at no load in question: what is not known cannot pass.
         """
         found = [finding for load, row in told.metric(self.metric, self.stat) if self._is_about(load)
                  for finding in self._at(told, load, row.estimates, row.changes, significant=significant)]  # fmt: skip
-        if not found:
+        known = {finding.side for finding in found}
+        unknown = [side.name for side in told.sides[1:] if side.name not in known]
+        if unknown:
             where = "" if self.load is None else f" at load {self.load:g}"
+            both = f"{told.sides[0].name} and {unknown[0]}"
             raise SessionError(
-                f"condition {self.text!r}: {self.metric} {self.stat} was not measured on both sides{where}"
+                f"condition {self.text!r}: {self.metric} {self.stat} was not measured on both {both}{where}"
             )
         return found
 

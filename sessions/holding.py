@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import suppress
+import sqlite3
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from sessions.errors import SessionBusy, SessionUnwritable
+from sessions.opening import open_writer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SUFFIX = "-worker"
@@ -62,6 +65,26 @@ class Holding:
         with suppress(OSError):  # the folder may have become read-only
             self._path.unlink(missing_ok=True)
         os.close(self._fd)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[tuple[sqlite3.Connection, Holding]]:
+    """A session and the right to write it, both let go of again when the work does not begin.
+
+    Raises:
+        SessionBusy: If another worker has it.
+        SessionUnwritable: If nothing can be written.
+    """
+    with ExitStack() as stack:
+        holding = Holding(path)
+        stack.callback(holding.close)
+        try:
+            connection = open_writer(path)
+            stack.callback(connection.close)
+            yield connection, holding
+        except sqlite3.Error as error:
+            raise SessionUnwritable(f"{path} cannot be written: {error}") from error
+        stack.pop_all()
 
 
 def is_held(path: Path) -> bool:

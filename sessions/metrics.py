@@ -198,7 +198,7 @@ def summarise(table: RequestTable, window_start_ns: int, window_end_ns: int, slo
         "client_lag": _known(good.lag_first_us) / 1000,
     }
     summary = {name: statistics for name, data in distributions.items() if (statistics := describe(data))}
-    for name, value in _scalars(table, ended, good, gaps, window_start_ns, window_end_ns).items():
+    for name, value in _scalars(table, ended, good, values, gaps, window_start_ns, window_end_ns).items():
         summary[name] = {"avg": value}
     if slos and len(ended):
         met = int(np.count_nonzero(meets(values, slos)))
@@ -289,8 +289,15 @@ def meets(values: RequestValues, slos: Sequence[Slo]) -> NDArray[np.bool_]:
 
 
 def _scalars(
-    table: RequestTable, ended: RequestTable, good: RequestTable, gaps: Gaps, window_start_ns: int, window_end_ns: int
+    table: RequestTable,
+    ended: RequestTable,
+    good: RequestTable,
+    values: RequestValues,
+    gaps: Gaps,
+    window_start_ns: int,
+    window_end_ns: int,
 ) -> dict[str, float]:
+    """Metrics that have one value per window; `values` and `gaps` are those of the good requests."""
     window_s = (window_end_ns - window_start_ns) / NS_PER_S
     cancelled = int(np.count_nonzero(ended.status == RequestStatus.CANCELLED))
     judged = len(ended) - cancelled
@@ -313,7 +320,7 @@ def _scalars(
     if len(ended):
         scalars["cancelled_ratio"] = cancelled / len(ended)
     if len(good):
-        scalars["doubtful_ttft_ratio"] = float(np.mean(~request_values(good).ttft_certain))
+        scalars["doubtful_ttft_ratio"] = float(np.mean(~values.ttft_certain))
     if gaps.certain.size:
         scalars["doubtful_gap_ratio"] = float(np.mean(~gaps.certain))
     return scalars

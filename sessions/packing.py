@@ -6,6 +6,7 @@ one from a stranger costs bounded memory, time and disk.
 
 from __future__ import annotations
 
+import errno
 import lzma
 import os
 import sqlite3
@@ -94,20 +95,23 @@ def pack(path: Path, into: Path, *, anonymise: bool = False, secrets: Sequence[s
     Raises:
         SessionExists: If `into` is taken.
         SessionError: If the session cannot be read.
+        OSError: If the pack cannot be written; in one line when there is no room.
     """
     if into.exists():
         raise SessionExists(f"{into} exists already: choose another path")
     packed = Packed(into)
-    with tempfile.TemporaryDirectory(dir=into.parent, prefix=".packing-") as folder:
-        copy = Path(folder) / "session"
-        _tidy_copy(path, copy, packed, anonymise=anonymise, secrets=tuple(secrets))
-        packed.session_bytes = copy.stat().st_size
-        draft = Path(folder) / "pack"
-        with copy.open("rb") as plain, lzma.open(draft, "wb", check=lzma.CHECK_SHA256, preset=PRESET) as file:
-            while chunk := plain.read(_CHUNK_BYTES):
-                file.write(chunk)
-        packed.pack_bytes = draft.stat().st_size
-        schema.publish(draft, into)
+    try:
+        with tempfile.TemporaryDirectory(dir=into.parent, prefix=".packing-") as folder:
+            copy, draft = Path(folder) / "session", Path(folder) / "pack"
+            _tidy_copy(path, copy, packed, anonymise=anonymise, secrets=tuple(secrets))
+            packed.session_bytes = copy.stat().st_size
+            _deflate(copy, draft)
+            packed.pack_bytes = draft.stat().st_size
+            schema.publish(draft, into)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(f"{into} cannot be written: {into.parent} has no room for a copy of {path}") from error
     return packed
 
 
@@ -157,6 +161,12 @@ class Readable:
             self._folder.cleanup()
 
 
+def _deflate(plain: Path, into: Path) -> None:
+    with plain.open("rb") as source, lzma.open(into, "wb", check=lzma.CHECK_SHA256, preset=PRESET) as file:
+        while chunk := source.read(_CHUNK_BYTES):
+            file.write(chunk)
+
+
 def _tidy_copy(path: Path, copy: Path, packed: Packed, *, anonymise: bool, secrets: tuple[str, ...]) -> None:
     with closing(open_read_only(path)) as old, closing(sqlite3.connect(copy, isolation_level=None)) as new:
         new.execute("PRAGMA trusted_schema = OFF")
@@ -179,6 +189,8 @@ def _tidy_copy(path: Path, copy: Path, packed: Packed, *, anonymise: bool, secre
             new.execute("COMMIT")
             new.execute("VACUUM")  # nothing of what was taken out stays in free pages
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise OSError(errno.ENOSPC, str(error)) from error
             raise DamagedData(f"{path} cannot be packed ({error}); see: trtune sessions repair {path}") from error
 
 
@@ -188,14 +200,14 @@ def _clean_table(new: sqlite3.Connection, table: str, clean: Callable[[str], str
     if not columns:
         return 0
     key = "key" if table == "meta" else "rowid"
-    names = ", ".join(f'"{name}"' for name in columns)
+    names = ", ".join(map(schema.quoted, columns))
     changes = []
-    for identity, *texts in new.execute(f"SELECT {key}, {names} FROM {table}"):  # noqa: S608 - names are ours
+    for identity, *texts in new.execute(f"SELECT {key}, {names} FROM {table}"):  # noqa: S608 - names are quoted
         cleaned = [clean(text) if isinstance(text, str) else text for text in texts]
         if cleaned != texts:
             changes.append((*cleaned, identity))
-    assignments = ", ".join(f'"{name}" = ?' for name in columns)
-    new.executemany(f"UPDATE {table} SET {assignments} WHERE {key} = ?", changes)  # noqa: S608 - names are ours
+    assignments = ", ".join(f"{schema.quoted(name)} = ?" for name in columns)
+    new.executemany(f"UPDATE {table} SET {assignments} WHERE {key} = ?", changes)  # noqa: S608 - names are quoted
     return len(changes)
 
 

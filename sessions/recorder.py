@@ -22,12 +22,12 @@ import orjson
 from sessions import schema
 from sessions.clock import NS_PER_S, SessionClock
 from sessions.columns import COLUMNS
-from sessions.errors import NotASession, SessionUnwritable
-from sessions.holding import Holding, is_held
+from sessions.errors import DamagedData, NotASession, SessionUnwritable
+from sessions.holding import held, is_held
 from sessions.opening import open_writer
-from sessions.records import Command, FailureRecord
 from sessions.resuming import end_of_what_was_cut_off, going_on
 from sessions.rollup import RollUp
+from sessions.rows import command_of
 from sessions.text import clean_line
 from sessions.writing import EVENT, META, Writer
 
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from sessions.records import Metrics, Params, Rescored
+    from sessions.holding import Holding
+    from sessions.records import Command, FailureRecord, Metrics, Params, Rescored
     from sessions.requests import RequestTable
     from sessions.writing import Statement
 
@@ -81,9 +82,9 @@ class Recorder:
             SessionExists: If the path is taken.
         """
         schema.create(path)
-        holding = Holding(path)
-        recorder = cls(path, open_writer(path), clock or SessionClock.start(), holding)
-        recorder.set_meta({"origin_utc_ns": recorder.clock.origin_utc_ns, **meta})
+        with held(path) as (connection, holding):
+            recorder = cls(path, connection, clock or SessionClock.start(), holding)
+            recorder.set_meta({"origin_utc_ns": recorder.clock.origin_utc_ns, **meta})
         return recorder
 
     @classmethod
@@ -94,22 +95,15 @@ class Recorder:
 
         Raises:
             NotASession: If the file is missing or something else.
+            DamagedData: If it does not say when it began.
             SessionBusy: If a worker is still writing to it.
             SessionUnwritable: If the folder cannot be written.
         """
         open_writer(path).close()  # something else than a session is left without a trace
-        holding = Holding(path)
-        try:
-            connection = open_writer(path)
+        with held(path) as (connection, holding):
             schema.migrate(connection)
             recorder = cls(path, connection, going_on(connection), holding)
             recorder._write(end_of_what_was_cut_off(connection))
-        except sqlite3.Error as error:
-            holding.close()
-            raise SessionUnwritable(f"{path} cannot be written: {error}") from error
-        except BaseException:
-            holding.close()
-            raise
         return recorder
 
     @contextmanager
@@ -343,13 +337,19 @@ class Recorder:
         self._write([("UPDATE phase SET end_ns = ? WHERE trial = ? AND end_ns IS NULL", [(self._now(), trial)])])
 
     def commands(self) -> list[Command]:
-        """Take the commands that operators have asked since the last call."""
-        rows = self._connection.execute(
+        """Take the commands that operators have asked since the last call; one that cannot be read is refused."""
+        asked = self._connection.execute(
             "SELECT id, utc_ns, kind, args, state, reply FROM command WHERE state = 'asked' ORDER BY id"
         ).fetchall()
-        if rows:
-            self._write([("UPDATE command SET state = 'taken' WHERE id = ?", [(row[0],) for row in rows])])
-        return [Command(row[0], row[1], row[2], orjson.loads(row[3]), row[4], row[5]) for row in rows]
+        if asked:
+            self._write([("UPDATE command SET state = 'taken' WHERE id = ?", [(row[0],) for row in asked])])
+        found = []
+        for row in asked:
+            try:
+                found.append(command_of(row))
+            except DamagedData as error:
+                self._update("command", "id", row[0], {"state": "refused", "reply": clean_line(str(error))})
+        return found
 
     def answer(self, command: Command, state: str, reply: str) -> None:
         """Say what became of a command (`done` or `refused`), and record it as an event."""

@@ -13,6 +13,7 @@ from sessions.errors import DamagedData, SessionError
 from sessions.opening import open_read_only, open_writer
 from sessions.recorder import Recorder
 from sessions.requests import RequestTable
+from sessions.resuming import origin_utc_ns
 from sessions.rollup import RollUp
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def repair(path: Path, into: Path) -> Saved:
                 for table in OPTUNA_TABLES:
                     _save_foreign(old, new, table, saved)
                 _sum_up(new)
+                new.execute("INSERT OR IGNORE INTO meta VALUES ('origin_utc_ns', ?)", (str(origin_utc_ns(new) or 0),))
         except BaseException:
             into.unlink(missing_ok=True)
             raise
@@ -196,10 +198,14 @@ def _save_foreign(old: sqlite3.Connection, new: sqlite3.Connection, table: str, 
     told = old.execute("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
     if told is None or not _PLAIN_TABLE.fullmatch(str(told[0])):
         return
-    new.execute(str(told[0]))
+    try:
+        new.execute(str(told[0]))
+    except sqlite3.Error:  # a definition that names what SQLite does not know
+        saved.broken.append(table)
+        return
     columns = [row[0] for row in new.execute("SELECT name FROM pragma_table_info(?)", (table,))]
     insert = f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - names are ours
-    batch = list(_readable(old, table, [f'"{name}"' for name in columns], ("rowid",), saved))
+    batch = list(_readable(old, table, list(map(schema.quoted, columns)), ("rowid",), saved))
     _insert(new, insert, batch, table, saved)
     (saved.kept[table],) = new.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - names are ours
 

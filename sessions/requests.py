@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 ABSENT = -1
 """Stands for a time or a count that is not known."""
 
+MOST_ERRORS = 30_000
+"""Error texts of a level that are told apart: servers put ids of requests into them."""
+
+OTHER_ERRORS = "another error: there were too many different ones to keep them all"
+
 
 class RequestStatus(IntEnum):
     """How a request ended. Everything but OK counts against the result."""
@@ -160,14 +165,14 @@ class RequestTable:
 
     @classmethod
     def concat(cls, tables: Sequence[RequestTable]) -> RequestTable:
-        """All rows of several tables, in order; error texts are merged."""
+        """All rows of several tables, in order; error texts are merged, beyond `MOST_ERRORS` of them into one."""
         tables = [table for table in tables if len(table)]
         if not tables:
             return cls.empty()
         texts: dict[str, int] = {}
         error_columns = []
         for table in tables:
-            places = np.array([texts.setdefault(text, len(texts)) for text in table.errors] + [ABSENT], np.int16)
+            places = np.array([_place_of(text, texts) for text in table.errors] + [ABSENT], np.int16)
             error_columns.append(places[table.error])
         columns = {
             field.name: np.concatenate([getattr(table, field.name) for table in tables])
@@ -334,11 +339,15 @@ def _merged_errors(codes: NDArray[Any], extra: dict[str, Any], texts: dict[str, 
         raise DamagedData("a request block names an error text that it does not hold")
     if not own:
         return np.full(codes.size, ABSENT, np.int16)
-    places = np.array([texts.setdefault(text, len(texts)) for text in own] + [ABSENT], np.int64)
-    if len(texts) > np.iinfo(np.int16).max:
-        raise DamagedData("requests name more kinds of errors than a session has")
-    merged: NDArray[np.int16] = places[codes].astype(np.int16)
+    merged: NDArray[np.int16] = np.array([*(_place_of(text, texts) for text in own), ABSENT], np.int16)[codes]
     return merged
+
+
+def _place_of(text: str, texts: dict[str, int]) -> int:
+    """Place of an error text among those known, which grow by it; when there are too many kinds, the rest are one."""
+    if text not in texts and len(texts) >= MOST_ERRORS:
+        text = OTHER_ERRORS
+    return texts.setdefault(text, len(texts))
 
 
 _CHUNK_COLUMNS = frozenset({"chunks", "chunk_gap_us", "chunk_tokens"})

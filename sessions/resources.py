@@ -65,10 +65,12 @@ def with_resources(result: Summary, used: Resources) -> Summary:
 
 
 def energy_in(reader: SessionReader, start_ns: int, end_ns: int, gpus: int) -> float:
-    """Energy of the GPUs that a configuration used between two moments, in joules; NaN when fewer were watched.
+    """Energy of the GPUs that a configuration used between two moments, in joules; NaN when fewer were watched, or for no time.
 
     A host may have more GPUs than the server uses: those that drew the most are counted.
     """
+    if end_ns <= start_ns:
+        return math.nan
     energies = [_energy_of(reader, source, start_ns, end_ns) for source in reader.sources("gpu")]
     known = sorted((energy for energy in energies if not math.isnan(energy)), reverse=True)
     return sum(known[:gpus]) if len(known) >= gpus > 0 else math.nan

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import orjson
-
+from sessions import rows
 from sessions.clock import SessionClock
+from sessions.errors import DamagedData
 
 if TYPE_CHECKING:
     import sqlite3
@@ -16,15 +16,43 @@ if TYPE_CHECKING:
 
 
 def going_on(connection: sqlite3.Connection) -> SessionClock:
-    """Session time going on, by what the wall clock said at the last sign of life: it may have been set since the beginning."""
-    (origin,) = connection.execute("SELECT value FROM meta WHERE key = 'origin_utc_ns'").fetchone()
+    """Session time going on, by what the wall clock said at the last sign of life: it may have been set since the beginning.
+
+    Raises:
+        DamagedData: If the session does not say when it began.
+    """
+    origin_ns = origin_utc_ns(connection)
+    if origin_ns is None:
+        raise DamagedData("the session does not say when it began: save it with trtune sessions repair, then go on")
+    beat_ns, beat_utc_ns = _beat(connection) or (0, origin_ns)
+    return SessionClock.resume(origin_ns, last_ns(connection), beat_ns + time.time_ns() - beat_utc_ns)
+
+
+def origin_utc_ns(connection: sqlite3.Connection) -> int | None:
+    """UTC time of session time 0, by what the session says or by its last sign of life; None when neither tells.
+
+    Raises:
+        DamagedData: If what it says is no time.
+    """
+    told = connection.execute("SELECT value FROM meta WHERE key = 'origin_utc_ns'").fetchone()
+    if told is not None:
+        return rows.integer(rows.json_of(told[0]))
+    beat = _beat(connection)
+    return None if beat is None else beat[1] - beat[0]
+
+
+def _beat(connection: sqlite3.Connection) -> tuple[int, int] | None:
+    """Session time and UTC time of the last sign of life."""
     beat = connection.execute("SELECT heartbeat_ns, heartbeat_utc_ns FROM worker WHERE id = 1").fetchone()
-    since_beat_ns = time.time_ns() - beat[1] if beat else time.time_ns() - int(orjson.loads(origin))
-    return SessionClock.resume(int(orjson.loads(origin)), last_ns(connection), (beat[0] if beat else 0) + since_beat_ns)
+    return None if beat is None else (rows.integer(beat[0]), rows.integer(beat[1]))
 
 
 def last_ns(connection: sqlite3.Connection) -> int:
-    """Latest session time that anything in the file carries."""
+    """Latest session time that anything in the file carries.
+
+    Raises:
+        DamagedData: If there is something else in the place of a time.
+    """
     row = connection.execute(
         "SELECT max(coalesce((SELECT max(heartbeat_ns) FROM worker), 0),"
         " coalesce((SELECT max(t_ns) FROM log), 0),"
@@ -37,7 +65,7 @@ def last_ns(connection: sqlite3.Connection) -> int:
         " coalesce((SELECT max(end_ns) FROM request_block), 0),"
         " coalesce((SELECT max((SELECT max(t_ns) FROM sample WHERE source = source.id)) FROM source), 0))"
     ).fetchone()
-    return int(row[0])
+    return rows.integer(row[0])
 
 
 def end_of_what_was_cut_off(connection: sqlite3.Connection) -> list[Statement]:

@@ -180,6 +180,11 @@ def create(path: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
+def quoted(name: str) -> str:
+    """A name of a column as SQL takes it: those of Optuna's tables are as the file's maker wrote them."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def publish(draft: Path, path: Path) -> None:
     """Give a finished file its name, never in the place of another."""
     taken = SessionExists(f"{path} exists already: choose another path, or continue it with --resume")

@@ -9,6 +9,8 @@ import re
 
 REMOVED = "[secret removed]"
 
+_NAMES = r"(?:api[_-]?key|access[_-]?token|auth[_-]?token|hf[_-]?token|secret|passwd|password)"
+_VALUE = r"(?P<value>[^\s\"'\\,;(){}\[\]]{6,})"
 _PATTERNS = {
     "NVIDIA API key": r"\bnvapi-[A-Za-z0-9_-]{20,}",
     "Hugging Face token": r"\bhf_[A-Za-z0-9]{20,}",
@@ -21,10 +23,8 @@ _PATTERNS = {
     "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"]*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=\")|$)",
     "bearer token": r"(?<=[Bb]earer )[A-Za-z0-9._~+/-]{12,}=*",
     "password in a URL": r"(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)",
-    "secret given by name": (
-        r"(?:api[_-]?key|access[_-]?token|auth[_-]?token|hf[_-]?token|secret|passwd|password)"
-        r"\\?[\"']?\s*[=:]\s*\\?[\"']?(?P<value>[^\s\"'\\,;(){}\[\]]{6,})"
-    ),
+    "secret given by name": rf"{_NAMES}\\?[\"']?\s*[=:]\s*\[?\\?[\"']?{_VALUE}",
+    "secret given by name as an option": rf"--[\w-]*{_NAMES}(?:\\?[\"'],\s*\\?[\"']|\s+){_VALUE}",
 }
 _COMPILED = {name: re.compile(pattern, re.IGNORECASE if "name" in name else 0) for name, pattern in _PATTERNS.items()}
 _HINT = re.compile(

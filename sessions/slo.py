@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sessions.errors import SessionError
+from sessions.json_values import listed, mapping, number
 from sessions.metrics import METRICS, STATS
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def metric_name(name: str) -> str:
 _SHORT_FORM = re.compile(
     r"(?P<metric>[a-z_0-9]+?)(?:_(?P<stat>avg|min|max|std|p[0-9]{1,2}|each))?(?:_(?P<unit>ms|s|ratio|tokens|tps|rps))?"
 )
-_UNIT_FACTORS = {"ms": {"ms": 1.0, "s": 1000.0}}
+_UNIT_FACTORS = {"ms": {"ms": 1.0, "s": 1000.0}, "s": {"s": 1.0, "ms": 0.001}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +109,8 @@ class Slo:
             BadSlo: If the name is no metric with a statistic, or the value no number.
         """
         metric, stat, unit = split_field(name)
-        factor = 1.0
-        if unit:
-            own = METRICS[metric].unit
-            factor = _UNIT_FACTORS.get(own, {}).get(unit, 1.0 if _same_unit(unit, own) else float("nan"))
-        if isinstance(value, bool) or not isinstance(value, int | float) or np.isnan(factor):
+        factor = unit_factor(metric, unit) if unit else 1.0
+        if isinstance(value, bool) or not isinstance(value, int | float) or factor is None:
             raise BadSlo(f"SLO {name}: a number in {METRICS[metric].unit} is needed, not {value!r:.40}")
         return cls._with_usual_operator(metric, stat, value * factor)
 
@@ -139,6 +137,24 @@ class Slo:
         return f"{self.metric}{stat} {self.op} {self.value:g} {METRICS[self.metric].unit}"
 
 
+def slos_of(objective: Mapping[str, Any]) -> list[Slo]:
+    """The SLOs of an objective as a session keeps it; a stranger's limit that is none of ours limits nothing."""
+    found = []
+    for told in map(mapping, listed(objective.get("slos"))):
+        try:
+            found.append(Slo(*(str(told.get(key)) for key in ("metric", "stat", "op")), number(told.get("value"))))
+        except BadSlo:
+            continue
+    return found
+
+
+def unit_factor(metric: str, unit: str) -> float | None:
+    """What a number in a unit is multiplied by to be in the metric's own; None when the metric has no such unit."""
+    own = METRICS[metric].unit
+    same = {"tps": "tokens/s", "rps": "requests/s"}.get(unit, unit) == own
+    return _UNIT_FACTORS.get(own, {}).get(unit, 1.0 if same else None)
+
+
 def split_field(name: str) -> tuple[str, str | None, str | None]:
     """Metric, statistic and unit of a name such as `ttft_p99_ms`; None for what it does not say.
 
@@ -153,10 +169,6 @@ def split_field(name: str) -> tuple[str, str | None, str | None]:
     if match is None or metric not in METRICS:
         raise BadSlo(f"SLO {name}: no such metric; write for example ttft_p99_ms, tpot_avg_ms, error_ratio")
     return metric, match["stat"], match["unit"]
-
-
-def _same_unit(written: str, own: str) -> bool:
-    return {"tps": "tokens/s", "rps": "requests/s"}.get(written, written) == own
 
 
 def _number(text: str, where: str) -> float:

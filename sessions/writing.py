@@ -255,8 +255,10 @@ class Writer:
         self._notes.clear()
 
     def _unwritable(self, error: sqlite3.OperationalError) -> SessionUnwritable:
+        busy = _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        what_to_do = "end the program that keeps it locked" if busy else "make room"
         return SessionUnwritable(
-            f"{self._path} cannot be written any more ({error}): make room, then go on with --resume"
+            f"{self._path} cannot be written any more ({error}): {what_to_do}, then go on with --resume"
         )
 
 

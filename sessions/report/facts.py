@@ -10,8 +10,11 @@ from sessions.clock import NS_PER_S
 from sessions.compare import compare, take_side
 from sessions.conditions import conditions_of
 from sessions.errors import SessionError
+from sessions.json_values import mapping
 from sessions.metrics import METRICS
-from sessions.records import PROOF
+from sessions.records import PROOF, Sample
+from sessions.rollup import WIDTHS_S
+from sessions.rows import word
 from sessions.summary import summarise_session
 from sessions.text import clean_line
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
     from sessions.comparison import Comparison
     from sessions.reader import SessionReader
-    from sessions.records import Command, Event, LevelRecord, Sample, Trial
+    from sessions.records import Command, Event, LevelRecord, Source, Trial
     from sessions.summary import Summary
 
 TIMELINE_POINTS = 240
@@ -161,34 +164,14 @@ def gather(
         levels=reader.levels(),
         summary=summary,
         comparison=_comparison(reader, summary, absent),
-        gpus=tuple(_timeline(reader, source.id, end_ns) for source in reader.sources("gpu")),
-        engine=next((_timeline(reader, source.id, end_ns) for source in reader.sources("engine")), None),
+        gpus=tuple(_timeline(reader, source, end_ns) for source in reader.sources("gpu")),
+        engine=next((_timeline(reader, source, end_ns) for source in reader.sources("engine")), None),
         conditions=conditions_of(reader, meta),
         events=tuple(event for event in reader.events() if event.kind in TOLD_EVENTS)[:MOST_EVENTS],
         commands=reader.commands(),
         exports=exports or {},
         missing=tuple(absent),
     )
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    """The value if it is a JSON object, else an empty one: a stranger's file may hold anything anywhere."""
-    return value if isinstance(value, dict) else {}
-
-
-def listed(value: Any) -> list[Any]:
-    """The value if it is a JSON list, else an empty one."""
-    return value if isinstance(value, list) else []
-
-
-def word(value: Any) -> str:
-    """A value as a line of text."""
-    return clean_line(str(value))
-
-
-def number(value: Any) -> float:
-    """A value as a number, NaN when it is none."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
 def _comparison(reader: SessionReader, summary: Summary, missing: list[str]) -> Comparison | None:
@@ -206,16 +189,24 @@ def _comparison(reader: SessionReader, summary: Summary, missing: list[str]) -> 
     return compare(sides)
 
 
-def _timeline(reader: SessionReader, identity: int, end_ns: int) -> Timeline:
-    source = next(source for source in reader.sources() if source.id == identity)
-    samples = reader.samples(identity, 0, end_ns + 1)
-    size = max(math.ceil(len(samples) / TIMELINE_POINTS), 1)
-    groups = [samples[start : start + size] for start in range(0, len(samples), size)]
+def _timeline(reader: SessionReader, source: Source, end_ns: int) -> Timeline:
+    readings = _readings(reader, source, end_ns)
+    size = max(math.ceil(len(readings) / TIMELINE_POINTS), 1)
+    groups = [readings[start : start + size] for start in range(0, len(readings), size)]
     times = tuple(group[len(group) // 2].t_ns / NS_PER_S for group in groups)
     columns = {name: tuple(_mean(group, place) for group in groups) for place, name in enumerate(source.columns)}
     return Timeline(source.name, source.info, times, columns)
 
 
+def _readings(reader: SessionReader, source: Source, end_ns: int) -> list[Sample]:
+    """Every sample of a short session; of a longer one the means of spans, so that a day takes no longer to tell."""
+    fitting = [width_s for width_s in WIDTHS_S if end_ns >= TIMELINE_POINTS * width_s * NS_PER_S]
+    if not fitting:
+        return reader.samples(source.id, 0, end_ns + 1)
+    spans = reader.spans(source.id, 0, end_ns + 1, width_s=fitting[-1])
+    return [Sample((span.start_ns + span.end_ns) // 2, span.mean) for span in spans]
+
+
 def _mean(group: Sequence[Sample], place: int) -> float:
-    known = [value for sample in group if math.isfinite(value := sample.values[place])]
+    known = [value for reading in group if math.isfinite(value := reading.values[place])]
     return sum(known) / len(known) if known else math.nan

@@ -6,9 +6,10 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from sessions.json_values import listed, mapping, number
 from sessions.report.charts import Chart, Limit, Series
-from sessions.report.facts import listed, mapping, number, word
 from sessions.report.scales import short
+from sessions.rows import word
 from sessions.summary import is_better
 
 if TYPE_CHECKING:

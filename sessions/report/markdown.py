@@ -6,7 +6,6 @@ import re
 from html import escape
 from typing import TYPE_CHECKING
 
-from sessions.report.facts import word
 from sessions.report.figures import importance_shares, show
 from sessions.report.outcome import (
     SIMULATED,
@@ -23,6 +22,7 @@ from sessions.report.outcome import (
     when,
 )
 from sessions.report.scales import short
+from sessions.rows import word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -110,7 +110,7 @@ def _report(facts: Facts) -> Iterator[str]:
     ]  # fmt: skip
     yield from _table(["trial", "kind", "state", f"{facts.metric} ({facts.unit})", "limits", "why not"], rows)
     if len(facts.trials) > MOST_TRIALS:
-        yield f"and {len(facts.trials) - MOST_TRIALS} more"
+        yield from ("", f"and {len(facts.trials) - MOST_TRIALS} more")
     yield from ("", "<details><summary>Conditions and versions</summary>", "")
     yield from _table(["", ""], [[name, show(value)] for name, value in facts.conditions.items()])
     yield from ("", "</details>")

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from sessions.json_values import listed, mapping, number
 from sessions.metrics import METRICS
-from sessions.report.facts import listed, mapping, number, word
 from sessions.report.figures import show
 from sessions.report.scales import short
 from sessions.report.timelines import clock
-from sessions.slo import BadSlo, Slo
+from sessions.rows import word
+from sessions.slo import slos_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,7 +164,7 @@ def cards(facts: Facts) -> list[Card]:
     if best is None:
         return []
     before = facts.summary.baseline if facts.summary.baseline is not best else None
-    limits = slos(facts)
+    limits = slos_of(facts.objective)
     found = []
     for metric, stat, name in CARDS:
         value = best.result.get(metric, {}).get(stat)
@@ -180,20 +181,6 @@ def cards(facts: Facts) -> list[Card]:
                 None if slo is None else slo.holds(best.result),
             )
         )
-    return found
-
-
-def slos(facts: Facts) -> list[Slo]:
-    """The limits that are ours to judge."""
-    found = []
-    for told in listed(facts.objective.get("slos")):
-        each = mapping(told)
-        try:
-            found.append(
-                Slo(str(each.get("metric")), str(each.get("stat")), str(each.get("op")), number(each.get("value")))
-            )
-        except BadSlo:
-            continue
     return found
 
 

@@ -12,9 +12,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from sessions.report import sections
-from sessions.report.facts import word
 from sessions.report.markup import Element, add, html, raw, tag
 from sessions.report.outcome import SIMULATED, title, when
+from sessions.rows import word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_LEAST, _MOST = 1e-90, 1e90
+"""Sizes between which scales are told apart: nothing that is measured lies outside, a stranger's numbers may."""
+
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -39,12 +42,12 @@ class Scale:
 
 
 def linear_scale(values: Sequence[float], ticks: int, zero: bool) -> Scale:
-    """A scale that holds the values, from 0 if wanted, with about as many ticks."""
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    """A scale that holds the values, from 0 if wanted, with about as many ticks; beyond `_MOST` they lie at the edge."""
+    low, high = (max(min(values), -_MOST), min(max(values), _MOST)) if values else (0.0, 1.0)
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
-    if high - low <= abs(high) * 1e-9:
-        room = abs(high) * 0.1 or 1.0
+    if high - low <= max(abs(high) * 1e-9, _LEAST):
+        room = abs(high) * 0.1 if abs(high) > _LEAST else 1.0
         low, high = (low if zero and low == 0 else low - room), high + room
     step = _round_step((high - low) / max(ticks, 1))
     first, last = math.floor(low / step), math.ceil(high / step)
@@ -53,7 +56,7 @@ def linear_scale(values: Sequence[float], ticks: int, zero: bool) -> Scale:
 
 def log_scale(values: Sequence[float], ticks: int, zero: bool) -> Scale:
     """A logarithmic scale that holds the positive values; ticks are the values themselves when there are few."""
-    known = sorted({value for value in values if value > 0})
+    known = sorted({value for value in values if _LEAST < value < _MOST})
     if not known:
         return linear_scale(values, ticks, zero)
     low, high = known[0], known[-1]

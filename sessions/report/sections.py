@@ -7,26 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from sessions.json_values import mapping, number
 from sessions.metrics import METRICS
-from sessions.report import figures
+from sessions.report import figures, outcome
 from sessions.report.charts import Chart, figure
-from sessions.report.facts import mapping, number, word
 from sessions.report.figures import show
 from sessions.report.markup import Element, add, breakable, tag
-from sessions.report.outcome import (
-    cards,
-    change_words,
-    changed_conditions,
-    diagnosis_of,
-    estimate_words,
-    judgement,
-    outcome,
-    quality_rows,
-    settings_rows,
-)
 from sessions.report.scales import short
 from sessions.report.tables import Cell, table
 from sessions.report.timelines import clock, engine_charts, gpu_charts
+from sessions.rows import word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +44,7 @@ LEVEL_COLUMNS: tuple[tuple[str, str, str], ...] = (
 
 def verdict(facts: Facts) -> Element:
     """The verdict, and the winner's figures."""
-    told = outcome(facts)
+    told = outcome.outcome(facts)
     box = tag(
         "section",
         tag("p", *breakable(told.headline), " (simulated)" if facts.simulated else None, class_="gain"),
@@ -76,7 +66,7 @@ def verdict(facts: Facts) -> Element:
             if card.slo
             else None,
         )
-        for card in cards(facts)
+        for card in outcome.cards(facts)
     ]
     return tag("div", box, tag("ul", *shown, class_="cards", aria_label="Figures of the winner") if shown else None)
 
@@ -88,7 +78,7 @@ def configuration(facts: Facts) -> Element | None:
         return None
     rows = [
         [tag("code", *breakable(name)), old, tag("strong", new) if new != old else new, text]
-        for name, old, new, text in settings_rows(facts)
+        for name, old, new, text in outcome.settings_rows(facts)
     ]
     forms = []
     for place, (name, text) in enumerate(facts.exports.items()):
@@ -143,12 +133,12 @@ def _load_table(told: Comparison, load: LoadComparison) -> Element:
         name = f"{row.label}, {row.unit}" if row.unit != "ratio" else row.label
         cells: list[Cell] = [
             tag("abbr", *breakable(name), title=METRICS[row.metric].help),
-            estimate_words(row.estimates[0]),
+            outcome.estimate_words(row.estimates[0]),
         ]
         for estimate, change in zip(row.estimates[1:], row.changes[1:], strict=True):
-            words = judgement(change)
+            words = outcome.judgement(change)
             tone = {"better": "good-text", "worse": "bad-text"}.get(words)
-            cells += [estimate_words(estimate), change_words(change), tag("span", words, class_=tone)]
+            cells += [outcome.estimate_words(estimate), outcome.change_words(change), tag("span", words, class_=tone)]
         rows.append(cells)
     return table(
         heads, rows, f"Results at {load.label}", numeric=[place for place, head in enumerate(heads) if place and head]
@@ -212,7 +202,7 @@ def diagnosis(facts: Facts) -> Element | None:
     """What limits the winner and the baseline."""
     parts = []
     for name, trial in (("Winner", facts.summary.best), ("Baseline", facts.summary.baseline)):
-        told = diagnosis_of(facts, trial)
+        told = outcome.diagnosis_of(facts, trial)
         if told is not None and trial is not None and not (name == "Baseline" and trial is facts.summary.best):
             text, evidence = told
             lines = tag("ul", *(tag("li", line) for line in evidence)) if evidence else None
@@ -224,7 +214,7 @@ def quality(facts: Facts) -> Element | None:
     """Whether altered models still answer as the unaltered one."""
     rows: list[list[Cell]] = [
         [trial, tag("span", passed, class_="bad-text" if passed == "failed" else None), agreement, text]
-        for trial, passed, agreement, text in quality_rows(facts)
+        for trial, passed, agreement, text in outcome.quality_rows(facts)
     ]
     return (
         _section("Quality gate", table(["trial", "gate", "agreement", "in words"], rows, "Quality gate", texts=(3,)))
@@ -297,7 +287,9 @@ def repeated(facts: Facts) -> Element | None:
             f"Then trial {show(then.get('trial'))} won with {short(score)} {facts.unit}; now trial {now.number} with"
         )
         lines.append(f"{short(now.score)} {facts.unit} ({now.score / score - 1:+.1%}).")
-    rows: list[list[Cell]] = [[what, show(before), show(after)] for what, before, after in changed_conditions(facts)]
+    rows: list[list[Cell]] = [
+        [what, show(before), show(after)] for what, before, after in outcome.changed_conditions(facts)
+    ]
     return _section(
         f"Repeats {name}",
         tag("p", " ".join(lines)) if lines else None,

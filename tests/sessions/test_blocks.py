@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -83,6 +86,23 @@ def test_a_column_of_one_value_takes_no_room() -> None:
     assert len(block) < 300
     assert columns["a"].dtype == np.int16
     assert (columns["a"].size, set(columns["a"].tolist())) == (1_000_000, {7})
+
+
+def test_a_negative_count_does_not_make_room_for_more() -> None:
+    header = json.dumps({
+        "columns": [
+            *({"name": f"c{place}", "dtype": "i8", "n": 1 << 24, "constant": 1, "bytes": 0} for place in range(40)),
+            {"name": "less", "dtype": "i8", "n": -(1 << 30), "constant": 1, "bytes": 0},
+        ],
+        "extra": {},
+    }).encode()  # fmt: skip
+    tracemalloc.start()
+
+    with pytest.raises(DamagedData, match="claims -1073741824 values"):
+        decode_block(b"TTB1" + len(header).to_bytes(4, "little") + header)
+
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_a_block_that_claims_more_than_fits_in_memory_is_refused_before_it_is_decoded() -> None:

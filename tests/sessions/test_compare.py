@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 
 from sessions.bootstrap import cut_window
 from sessions.compare import compare, take_side
-from sessions.comparison import DEFAULT, SCORED, Comparison
+from sessions.comparison import DEFAULT, SCORED, Comparison, Side
 from sessions.errors import SessionError
 from sessions.metrics import summarise
 from sessions.reader import SessionReader
+from sessions.records import LevelRecord, Trial
 from sessions.requests import RequestTable
 from tests.sessions.made import META, MadeTrial, S, Speed, closed_loop, write_session
 
@@ -77,8 +79,10 @@ def test_a_real_difference_is_found_with_its_size(session: Path) -> None:
 def test_the_same_setting_again_is_rarely_called_different() -> None:
     called = 0
     for seed in range(30):
-        pair = [window_of(closed_loop(QUICK, seed=2 * seed + side)) for side in (0, 1)]
-        called += is_significant(pair, "e2e", "p50")
+        sides = [side_of(str(side), closed_loop(QUICK, seed=2 * seed + side)) for side in (0, 1)]
+        ((_, row),) = compare(sides, [("e2e", "p50")]).metric("e2e", "p50")
+        assert row.changes[1] is not None
+        called += bool(row.changes[1].significant)
     assert called <= 5
 
 
@@ -121,23 +125,23 @@ def test_a_trial_that_is_not_there_is_named(session: Path) -> None:
         take_side(reader, 9)
 
 
-def window_of(table: RequestTable) -> tuple[RequestTable, tuple[int, int]]:
-    return table, (S, 9 * S)
+def side_of(name: str, table: RequestTable) -> Side:
+    """A trial that was measured once, by its requests."""
+    window = (S, 9 * S)
+    level = LevelRecord(1, 0, "concurrency", 8, "valid", 0, 1, window, summarise(table, *window), ())
+    trial = Trial(0, "search", "complete", {}, 0)
+    return Side(name, "", trial, False, {}, ((level, cut_window(table, *window)),))
 
 
-def is_significant(pair: list[tuple[RequestTable, tuple[int, int]]], metric: str, stat: str) -> bool:
-    from sessions.compare import _compare_metric
-    from sessions.records import LevelRecord
+def test_times_that_run_backwards_are_compared_all_the_same() -> None:
+    table = closed_loop(QUICK)
+    backwards = replace(table, scheduled_ns=table.end_ns + S)
 
-    parts = [
-        (LevelRecord(1, 0, "concurrency", 8, "valid", 0, 1, window, summarise(table, *window), ()),
-         cut_window(table, *window))
-        for table, window in pair
-    ]  # fmt: skip
-    row = _compare_metric(metric, stat, parts)
-    assert row is not None
-    assert row.changes[1] is not None
-    return bool(row.changes[1].significant)
+    (load,) = compare([side_of("one", backwards), side_of("other", backwards)]).loads
+
+    told = {each.metric: each for each in load.distributions}
+    assert told["e2e"].edges[-1] < 0
+    assert sum(told["e2e"].shares[0]) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

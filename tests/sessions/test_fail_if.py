@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from sessions.compare import compare, take_side
@@ -67,6 +70,8 @@ def test_significance_asks_for_the_whole_interval(told: Comparison) -> None:
         ("ttft_p99 > 5%", "needs its sign"),
         ("ttft_p99 = +5%", "cannot be read: write for example"),
         ("speed > +5%", "no such metric"),
+        ("output_token_throughput < 5ms", "is in tokens/s, not in ms"),
+        ("ttft_p99_tokens > 5", "is in ms, not in tokens"),
         ("", "cannot be read"),
     ],
 )
@@ -75,6 +80,23 @@ def test_what_is_no_condition_is_said(condition: str, why: str) -> None:
         FailIf.parse(condition)
 
 
+def test_a_metric_in_seconds_is_compared_in_seconds() -> None:
+    assert FailIf.parse("window < 10s").limit == 10
+    assert FailIf.parse("window < 500ms").limit == 0.5
+    assert FailIf.parse("ttft_p99 > +2s").limit == 2000
+
+
+def test_a_side_on_which_it_was_not_measured_does_not_pass(tmp_path: Path) -> None:
+    made = [MadeTrial({}, {8: Speed()}, "baseline"), MadeTrial({}, {8: Speed()}), MadeTrial({}, {16: Speed()})]
+    with SessionReader(write_session(tmp_path / "made.trtune", made)) as reader:
+        sides = [take_side(reader, number, f"side {number}") for number in range(3)]
+    cut = [(replace(level, result={}), window) for level, window in sides[2].levels]
+    told = compare([*sides[:2], replace(sides[2], levels=((replace(cut[0][0], value=8.0), cut[0][1]),))])
+
+    with pytest.raises(SessionError, match="ttft p50 was not measured on both side 0 and side 2"):
+        FailIf.parse("ttft_p50 > +50%").judge(told)
+
+
 def test_what_was_not_measured_does_not_pass(told: Comparison) -> None:
-    with pytest.raises(SessionError, match="was not measured on both sides at load 99"):
+    with pytest.raises(SessionError, match="was not measured on both made#0 and made#1 at load 99"):
         FailIf.parse("ttft_p50 > +5% at 99").judge(told)

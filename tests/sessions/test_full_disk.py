@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sessions import writing
+from sessions import opening, writing
 from sessions.columns import LOAD_COLUMNS
 from sessions.errors import SessionUnwritable
 from sessions.holding import RESERVE_BYTES
+from sessions.packing import pack
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
 from sessions.requests import RequestTable
@@ -149,6 +151,32 @@ def test_when_not_even_a_trial_can_be_written_the_recorder_says_so_and_the_file_
     with SessionReader(path) as reader:
         assert reader.trials()[0].score == 1.0
     Recorder.resume(path).close()
+
+
+def test_a_pack_that_does_not_fit_says_so_and_leaves_nothing(disk: Path, tmp_path: Path) -> None:
+    recorder = Recorder.create(tmp_path / "run.trtune", {"noise": os.urandom(2 * MIB).hex()})
+    recorder.close()
+    Filler(disk).leave(3 * MIB)
+    before = sorted(disk.iterdir())
+
+    with pytest.raises(OSError, match=r"^\S+pack.xz cannot be written: \S+ has no room for a copy of \S+run.trtune$"):
+        pack(tmp_path / "run.trtune", disk / "pack.xz")
+
+    assert sorted(disk.iterdir()) == before
+
+
+def test_a_file_that_another_program_keeps_locked_is_not_called_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "BUSY_TIMEOUT_S", 0.05)
+    recorder = Recorder.create(tmp_path / "run.trtune", {})
+    other = sqlite3.connect(tmp_path / "run.trtune", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(SessionUnwritable, match="end the program that keeps it locked, then go on with --resume"):
+        recorder.start_trial("search", {})
+    other.close()
+    recorder.close()
 
 
 LIMITED = """

@@ -226,6 +226,49 @@ def test_nothing_is_followed_and_nothing_is_written_beside_a_finished_session(pa
         list(session._rows("ATTACH DATABASE '/tmp/other' AS other"))
 
 
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("DELETE FROM meta WHERE key = 'origin_utc_ns'; DELETE FROM worker", "does not say when it began"),
+        ("UPDATE meta SET value = 'soon' WHERE key = 'origin_utc_ns'", "text that is not JSON"),
+        ("UPDATE event SET t_ns = 'soon'", "'soon' where a whole number belongs"),
+        ("UPDATE worker SET heartbeat_utc_ns = 'soon'", "'soon' where a whole number belongs"),
+    ],
+)
+def test_a_session_without_its_times_cannot_be_gone_on_with_and_is_let_go_of(
+    path: Path, script: str, told: str
+) -> None:
+    change(path, script)
+
+    with pytest.raises(DamagedData, match=told):
+        Recorder.resume(path)
+    assert sorted(each.name for each in path.parent.iterdir()) == ["run.trtune"]
+
+
+def test_a_session_that_lost_its_begin_goes_on_by_its_last_sign_of_life(path: Path) -> None:
+    with SessionReader(path) as session:
+        begun_ns = session.origin_utc_ns()
+    change(path, "DELETE FROM meta WHERE key = 'origin_utc_ns'")
+
+    recorder = Recorder.resume(path)
+    recorder.close()
+
+    assert abs(recorder.clock.origin_utc_ns - begun_ns) < 1_000_000_000
+
+
+def test_a_command_that_cannot_be_read_is_refused_and_the_others_are_taken(path: Path) -> None:
+    change(path, "INSERT INTO command (utc_ns, kind, args) VALUES (1, 'mark', 'no json'), (2, 'pause', '{}')")
+    recorder = Recorder.resume(path)
+
+    taken = [command.kind for command in recorder.commands()]
+    recorder.close()
+
+    assert taken == ["mark", "pause"]
+    told = sqlite3.connect(path).execute("SELECT state, reply FROM command WHERE utc_ns = 1").fetchone()
+    assert told[0] == "refused"
+    assert "not JSON" in told[1]
+
+
 def test_a_file_left_half_written_in_rollback_mode_is_put_right_in_a_copy(path: Path) -> None:
     program = (
         "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None);"

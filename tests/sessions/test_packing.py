@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sessions import packing
+from sessions.anonymise import Anonymiser
 from sessions.errors import NotASession, SessionExists
 from sessions.packing import Readable, is_packed, pack, unpack
 from sessions.reader import SessionReader
@@ -81,6 +82,30 @@ def test_an_anonymised_pack_does_not_say_where_it_was_made(path: Path, tmp_path:
         assert reader.meta()["plan"]["model"] == "/home/user/models/llama"
 
 
+@pytest.mark.parametrize("address", ["2001:db8::17", "2001:DB8:0:0:1:2:3:4", "fe80::1ff:fe23:4567:890a"])
+def test_addresses_of_version_6_are_taken_out_however_they_are_written(address: str) -> None:
+    assert Anonymiser([])(f"connect [{address}]:8000 failed") == "connect [host-1]:8000 failed"
+
+
+@pytest.mark.parametrize("text", ["at 12:30:45", "::1 listens", "a std::bad_alloc", "12:30:45.123", "GPU 0: 1:2"])
+def test_what_only_looks_like_an_address_stays(text: str) -> None:
+    assert Anonymiser([])(text) == text
+
+
+def test_strange_names_of_columns_are_only_names(path: Path, tmp_path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute('CREATE TABLE trial_params (n INTEGER PRIMARY KEY, "a"", (SELECT 1) AS ""b" TEXT)')
+    connection.execute("INSERT INTO trial_params VALUES (1, ?)", (f"token {KEY}",))
+    connection.commit()
+    connection.close()
+
+    pack(path, tmp_path / "p.xz")
+    unpack(tmp_path / "p.xz", tmp_path / "again.trtune")
+
+    (told,) = sqlite3.connect(tmp_path / "again.trtune").execute("SELECT * FROM trial_params").fetchall()
+    assert told == (1, f"token {REMOVED}")
+
+
 def test_a_pack_of_a_growing_session_holds_what_is_there(tmp_path: Path) -> None:
     recorder = Recorder.create(tmp_path / "run.trtune", {})
     recorder.end_trial(recorder.start_trial("search", {}), "complete", score=1.0)
@@ -148,6 +173,10 @@ def test_a_pack_that_wants_much_memory_is_refused(path: Path, tmp_path: Path) ->
         ('{"api_key": "abcdef123456"}', f'{{"api_key": "{REMOVED}"}}'),
         ("postgresql://bob:hunter22@db/x", f"postgresql://{REMOVED}@db/x"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcDEF123", REMOVED),
+        ("non-default args: {'api_key': ['abcdef123456']}", f"non-default args: {{'api_key': ['{REMOVED}']}}"),
+        ('["serve", "--api-key", "abcdef123456"]', f'["serve", "--api-key", "{REMOVED}"]'),
+        ("vllm serve m --api-key abcdef123456 --port 1", f"vllm serve m --api-key {REMOVED} --port 1"),
+        ("--tokenizer org/model --max-num-tokens 8192", "--tokenizer org/model --max-num-tokens 8192"),
         ("max_num_tokens: 8192, api_key_env=NGC_API_KEY", "max_num_tokens: 8192, api_key_env=NGC_API_KEY"),
         ("task-specific skills at 12:30", "task-specific skills at 12:30"),
     ],

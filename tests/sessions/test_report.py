@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -12,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sessions.columns import GPU_COLUMNS
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
 from sessions.records import FailureRecord
 from sessions.report.charts import Chart, Series, draw
 from sessions.report.facts import Facts, gather
-from sessions.report.markdown import report_markdown
+from sessions.report.markdown import MOST_TRIALS, report_markdown
 from sessions.report.markup import html, tag, xml
 from sessions.report.outcome import outcome
 from sessions.report.page import report_page
@@ -245,6 +247,44 @@ def test_the_picture_is_a_png_of_two_pixels_for_one(made: Path) -> None:
 
     assert picture.startswith(b"\x89PNG")
     assert int.from_bytes(picture[16:20], "big") == 2400
+
+
+def test_a_timeline_begins_with_the_session_however_long_it_was(tmp_path: Path) -> None:
+    recorder = Recorder.create(tmp_path / "long.trtune", {})
+    source = recorder.add_source("gpu", "gpu0", {"name": "H200"})
+    place = [column.name for column in GPU_COLUMNS].index("power_w")
+    values = [math.nan] * len(GPU_COLUMNS)
+    samples = 101_000
+    for number in range(samples):
+        values[place] = 100.0 if number < samples // 2 else 700.0
+        recorder.add_sample(source, number * 500_000_000, values)
+    recorder.close()
+
+    (told,) = facts_of(tmp_path / "long.trtune").gpus
+
+    assert told.times_s[0] < 600
+    assert told.times_s[-1] > 0.98 * samples / 2
+    power = told.columns["power_w"]
+    assert (power[0], power[-1]) == (100.0, 700.0)
+    assert sum(value == 100.0 for value in power) == pytest.approx(len(power) / 2, abs=2)
+
+
+def test_what_follows_a_cut_table_of_markdown_is_no_row_of_it(tmp_path: Path) -> None:
+    recorder = Recorder.create(tmp_path / "many.trtune", {"kind": "tune"})
+    for number in range(MOST_TRIALS + 3):
+        recorder.end_trial(recorder.start_trial("search", {}), "complete", score=float(number), feasible=True)
+    recorder.close()
+
+    lines = report_markdown(facts_of(tmp_path / "many.trtune")).splitlines()
+
+    assert lines[lines.index("and 3 more") - 1] == ""
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=5), st.booleans())
+def test_any_number_of_a_stranger_finds_a_place_on_a_scale(values: list[float], zero: bool) -> None:
+    for scale in (linear_scale(values, 5, zero), log_scale(values, 5, zero)):
+        assert all(0 <= scale.share(value) <= 1 for value in values)
+        assert all(short(tick) for tick in scale.ticks)
 
 
 @given(st.lists(st.floats(-1e12, 1e12), max_size=20), st.booleans())

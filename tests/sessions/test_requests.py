@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sessions import requests
 from sessions.blocks import encode_block
 from sessions.errors import DamagedData
 from sessions.requests import ABSENT, RequestStatus, RequestTable
@@ -65,6 +66,22 @@ rows = st.lists(
     ),
     max_size=20,
 )
+
+
+def test_errors_of_more_kinds_than_are_told_apart_are_kept_as_one() -> None:
+    texts = [f"no request {number}" for number in range(requests.MOST_ERRORS + 5)]
+    tables = [
+        RequestTable.from_rows([row(index=index, error=index) for index in range(len(part))], errors=tuple(part))
+        for part in (texts[:20_000], texts[20_000:])
+    ]
+
+    whole = RequestTable.concat(tables)
+    again = RequestTable.from_blobs([table.to_blob() for table in tables], arrivals=False)
+
+    for table in (whole, again):
+        told = [table.errors[place] for place in table.error]
+        assert told[: requests.MOST_ERRORS] == texts[: requests.MOST_ERRORS]
+        assert set(told[requests.MOST_ERRORS :]) == {requests.OTHER_ERRORS}
 
 
 @given(rows)

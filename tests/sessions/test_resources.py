@@ -77,6 +77,11 @@ def test_the_gpus_that_draw_most_are_the_ones_in_use(record: Callable[..., Path]
         assert math.isnan(energy_in(reader, 0, 10 * S, 4)), "fewer are watched than used"
 
 
+def test_no_time_takes_no_known_energy(record: Callable[..., Path]) -> None:
+    with SessionReader(record(gpu0=[(t, {"power_w": 100.0}) for t in range(4)])) as reader:
+        assert math.isnan(energy_in(reader, 2 * S, 2 * S, 1))
+
+
 def test_samples_that_do_not_span_the_window_tell_nothing(record: Callable[..., Path]) -> None:
     with SessionReader(record(gpu0=[(1, {"power_w": 100.0}), (2, {"power_w": 100.0})])) as reader:
         assert math.isnan(energy_in(reader, 0, 10 * S, 1))

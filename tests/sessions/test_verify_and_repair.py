@@ -133,6 +133,26 @@ def test_repair_of_an_older_session_brings_it_up_to_date_with_its_study(tmp_path
         assert sqlite3.connect(into).execute(query).fetchone() == sqlite3.connect(old).execute(query).fetchone()
 
 
+def test_repair_finds_the_begin_of_a_session_and_leaves_out_tables_that_sqlite_cannot_make(
+    path: Path, tmp_path: Path
+) -> None:
+    with SessionReader(path) as reader:
+        begun_ns = reader.origin_utc_ns()
+    connection = sqlite3.connect(path)
+    connection.create_function("unknown_here", 1, lambda value: 1, deterministic=True)
+    connection.execute("CREATE TABLE studies (a INTEGER, CHECK (unknown_here(a)))")
+    connection.execute("DELETE FROM meta WHERE key = 'origin_utc_ns'")
+    connection.commit()
+    connection.close()
+
+    saved = repair(path, tmp_path / "saved.trtune")
+
+    assert saved.broken == ["studies"]
+    with SessionReader(tmp_path / "saved.trtune") as reader:
+        assert abs(reader.origin_utc_ns() - begun_ns) < NS
+        assert len(reader.trials()) == TRIALS
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_torn_pages_cost_only_what_they_held(path: Path, tmp_path: Path, seed: int) -> None:
     content = bytearray(path.read_bytes())
