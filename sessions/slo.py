@@ -142,7 +142,8 @@ def slos_of(objective: Mapping[str, Any]) -> list[Slo]:
     found = []
     for told in map(mapping, listed(objective.get("slos"))):
         try:
-            found.append(Slo(*(str(told.get(key)) for key in ("metric", "stat", "op")), number(told.get("value"))))
+            metric, stat, op = (str(told.get(key)) for key in ("metric", "stat", "op"))
+            found.append(Slo(metric, stat, op, number(told.get("value"))))
         except BadSlo:
             continue
     return found
