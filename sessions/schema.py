@@ -210,9 +210,9 @@ def migrate(connection: sqlite3.Connection) -> None:
 
 @cache
 def tables(version: int = SCHEMA_VERSION) -> Mapping[str, frozenset[str]]:
-    """The tables of a format, each with the names of its columns."""
-    later = "".join(statement for number, statement in MIGRATIONS.items() if number > version)
-    names = set(_TABLE_NAME.findall(TABLES)) - set(_TABLE_NAME.findall(later))
+    """The tables of a format in the order in which they are made, each with the names of its columns."""
+    later = _TABLE_NAME.findall("".join(statement for number, statement in MIGRATIONS.items() if number > version))
+    names = [name for name in _TABLE_NAME.findall(TABLES) if name not in later]
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.executescript(TABLES)
         query = "SELECT name FROM pragma_table_info(?)"

@@ -23,7 +23,7 @@ _PATTERNS = {
     "private key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"]*?(?:-----END [A-Z ]*PRIVATE KEY-----|(?=\")|$)",
     "bearer token": r"(?<=[Bb]earer )[A-Za-z0-9._~+/-]{12,}=*",
     "password in a URL": r"(?<=://)[^/\s:@\"']+:[^/\s@\"']+(?=@)",
-    "secret given by name": rf"{_NAMES}\\?[\"']?\s*[=:]\s*\[?\\?[\"']?{_VALUE}",
+    "secret given by name": rf"{_NAMES}\\?[\"']?\s*[=:]\s*(?:\[?\\?[\"'])?{_VALUE}",
     "secret given by name as an option": rf"--[\w-]*{_NAMES}(?:\\?[\"'],\s*\\?[\"']|\s+){_VALUE}",
 }
 _COMPILED = {name: re.compile(pattern, re.IGNORECASE if "name" in name else 0) for name, pattern in _PATTERNS.items()}

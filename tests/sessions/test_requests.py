@@ -69,7 +69,7 @@ rows = st.lists(
 
 
 def test_errors_of_more_kinds_than_are_told_apart_are_kept_as_one() -> None:
-    texts = [f"no request {number}" for number in range(requests.MOST_ERRORS + 5)]
+    texts = [f"E{number}" for number in range(requests.MOST_ERRORS + 5)]
     tables = [
         RequestTable.from_rows([row(index=index, error=index) for index in range(len(part))], errors=tuple(part))
         for part in (texts[:20_000], texts[20_000:])
@@ -82,6 +82,7 @@ def test_errors_of_more_kinds_than_are_told_apart_are_kept_as_one() -> None:
         told = [table.errors[place] for place in table.error]
         assert told[: requests.MOST_ERRORS] == texts[: requests.MOST_ERRORS]
         assert set(told[requests.MOST_ERRORS :]) == {requests.OTHER_ERRORS}
+        assert len(table.errors) == requests.MOST_ERRORS + 1
 
 
 @given(rows)
