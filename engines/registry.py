@@ -9,7 +9,7 @@ import engines
 from engines.base import Engine
 from engines.errors import BadConfiguration
 
-_NOT_ENGINES = frozenset({"base", "errors", "models", "registry"})
+_NOT_ENGINES = frozenset({"base", "errors", "failure", "knob", "models", "registry", "sample"})
 
 
 def engine_names() -> tuple[str, ...]:

@@ -43,7 +43,8 @@ class Scale:
 
 def linear_scale(values: Sequence[float], ticks: int, zero: bool) -> Scale:
     """A scale that holds the values, from 0 if wanted, with about as many ticks; beyond `_MOST` they lie at the edge."""
-    low, high = (max(min(values), -_MOST), min(max(values), _MOST)) if values else (0.0, 1.0)
+    told = [min(max(value, -_MOST), _MOST) for value in values]
+    low, high = (min(told), max(told)) if told else (0.0, 1.0)
     if zero:
         low, high = min(low, 0.0), max(high, 0.0)
     if high - low <= max(abs(high) * 1e-9, _LEAST):
