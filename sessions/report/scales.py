@@ -71,7 +71,7 @@ def log_scale(values: Sequence[float], ticks: int, zero: bool) -> Scale:
     shown = [mark for mark in marks if low / room <= mark <= high * room]
     if len(shown) > 2 * ticks:
         shown = [mark for mark in shown if math.log10(mark).is_integer()]
-    return Scale(low / room, high * room, tuple(shown), log=True)
+    return Scale(low / room, high * room, tuple(shown) or (low, high), log=True)
 
 
 def _round_step(step: float) -> float:

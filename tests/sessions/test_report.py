@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessions.columns import GPU_COLUMNS
@@ -296,6 +296,7 @@ def test_scales_hold_their_values(values: list[float], zero: bool) -> None:
     assert len(scale.ticks) <= 13
 
 
+@example([5.001e11, 5.003e11, 5.004e11, 5.006e11, 5.009e11, 5.013e11])
 @given(st.lists(st.floats(1e-6, 1e12), min_size=1, max_size=20))
 def test_logarithmic_scales_hold_their_values(values: list[float]) -> None:
     scale = log_scale(values, 5, False)
