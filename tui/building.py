@@ -71,7 +71,7 @@ class _History:
     lanes: Mapping[int, str] = field(default_factory=dict)
 
     def lane(self, trial: int | None) -> str | None:
-        """Name of the place on which a trial runs beside others (empty: the one without a name); None when not known."""
+        """Name of the lane on which a trial runs beside others (empty: the one without a name); None when not known."""
         return self.lanes.get(trial, "") if self.lanes and trial is not None else None
 
 

@@ -42,7 +42,7 @@ class Bench:
         upkeep: Starts and stops the servers.
         on_ready: Called when a server has become ready: GPU sources that live in it can be opened now.
         watched_gpus: How many GPUs are sampled.
-        lane: Name of the place on which a trial runs beside others; empty for the only one.
+        lane: Name of the lane on which a trial runs beside others; empty for the first one.
         source: Number of the load's source of samples.
     """
 

@@ -70,7 +70,7 @@ class GpuWatch:
             places: Fills the port into the exporter's address.
             recorder: Where they go.
             only: Indices of the GPUs to sample; empty: all.
-            lane: Name of the place on which this trial runs beside others.
+            lane: Name of the lane on which this trial runs beside others.
             here: Whether this host's GPUs are those of the server.
             own_page: Address at which the server itself tells about its GPUs, where the plan names no exporter.
             elsewhere: Whether the servers run on other hosts, so that there is nothing to sample here.

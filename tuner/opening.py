@@ -43,7 +43,7 @@ async def open_bench(
         control: What the operator wants.
         places: Folders, ports and GPUs of the servers.
         gpus: Samples GPUs.
-        lane: Name of this place among several; empty for the only one.
+        lane: Name of the lane among several; empty for the only one.
     """
     further: list[Callable[[], OwnersEnd]] = []
     if plan.load.hosts:

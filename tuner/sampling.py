@@ -28,7 +28,7 @@ SLOW_POLL_S = 0.5
 
 
 def source_name(lane: str, name: str) -> str:
-    """Name of a source of samples of a trial that runs on a lane beside others; the only lane has no name."""
+    """Name of a source of samples of a trial that runs on a lane beside others; the first lane has no name."""
     return f"{lane}/{name}" if lane else name
 
 

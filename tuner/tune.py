@@ -173,12 +173,12 @@ class TuneJob:
         with SessionReader(bench.recorder.path) as reader:
             level = deciding_level(reader, trial, bench.objective)
         gpus = bench.gpus_of(trial.params)
-        seats = min(self._fleet.lanes, self._hardware.gpu_count // gpus if self._hardware else self._fleet.lanes)
-        if level is None or trial.score is None or seats < 2:
+        lanes = min(self._fleet.lanes, self._hardware.gpu_count // gpus if self._hardware else self._fleet.lanes)
+        if level is None or trial.score is None or lanes < 2:
             return None
-        bench.recorder.set_worker("running", f"checking whether {seats} trials side by side disturb each other")
+        bench.recorder.set_worker("running", f"checking whether {lanes} trials side by side disturb each other")
         order = Order(PROOF, trial.params, DecidingLevels(level.value, bench.plan.load.lighter))
-        found = await check_neighbours(self._fleet, order, gpus, seats, bench.objective, trial.score)
+        found = await check_neighbours(self._fleet, order, gpus, lanes, bench.objective, trial.score)
         if found is None:
             return None
         facts = found.facts()

@@ -27,7 +27,7 @@ def two_sockets(per_socket: int = 4, cpus_per_socket: int = 16) -> tuple[HostGpu
 
 
 async def test_trials_side_by_side_never_share_a_gpu_or_a_cpu() -> None:
-    pool = SeatPool(two_sockets(), seats=8)
+    pool = SeatPool(two_sockets(), lanes=8)
 
     seats = [await pool.take(2) for _ in range(4)]
 
@@ -39,7 +39,7 @@ async def test_trials_side_by_side_never_share_a_gpu_or_a_cpu() -> None:
 
 
 async def test_a_trial_waits_until_enough_gpus_are_free_and_a_small_one_does_not_overtake_it() -> None:
-    pool = SeatPool(two_sockets(), seats=8)
+    pool = SeatPool(two_sockets(), lanes=8)
     small = await pool.take(1)
     large = asyncio.create_task(pool.take(8))
     await asyncio.sleep(0)
@@ -64,21 +64,21 @@ async def test_more_gpus_than_the_host_has_are_refused_at_once() -> None:
         await pool.take(16)
 
 
-async def test_without_known_gpus_only_the_number_of_seats_counts() -> None:
-    pool = SeatPool((), seats=2)
+async def test_without_known_gpus_only_the_number_of_lanes_counts() -> None:
+    pool = SeatPool((), lanes=2)
     first, second = await pool.take(4), await pool.take(4)
     third = asyncio.create_task(pool.take(1))
     for _ in range(5):
         await asyncio.sleep(0)
 
-    assert (first.place, second.place) == (0, 1)
+    assert (first.lane, second.lane) == (0, 1)
     assert not third.done()
     await pool.give_back(first)
-    assert (await third).place == 0
+    assert (await third).lane == 0
 
 
 async def test_a_trial_that_gives_up_waiting_leaves_the_queue() -> None:
-    pool = SeatPool(two_sockets(), seats=1)
+    pool = SeatPool(two_sockets(), lanes=1)
     seat = await pool.take(8)
     waiting = asyncio.create_task(pool.take(1))
     await asyncio.sleep(0)
@@ -88,7 +88,7 @@ async def test_a_trial_that_gives_up_waiting_leaves_the_queue() -> None:
 
     await pool.give_back(seat)
 
-    assert (await asyncio.wait_for(pool.take(8), 1)).place == 0
+    assert (await asyncio.wait_for(pool.take(8), 1)).lane == 0
 
 
 def test_a_small_trial_sits_where_it_breaks_up_the_least() -> None:

@@ -15,7 +15,7 @@ class TrialActor(TrialHost):
         """Find out which GPUs this actor has.
 
         Args:
-            lane: Name of this place in the driver's session.
+            lane: Name of the lane in the driver's session.
         """
         import ray
 

@@ -1,7 +1,7 @@
-"""Folders that servers fill for their next start (compiled kernels, graphs): one set for each seat, kept between trials.
+"""Folders that servers fill for their next start (compiled kernels, graphs): one set for each lane, kept between trials.
 
-Two servers that compile at the same time must not write to the same files; a server that starts again on its seat finds what it
-compiled before.
+Two servers that compile at the same time must not write to the same files; a server that starts again on its lane finds what
+it compiled before.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ CACHE_VARIABLES: Final[Mapping[str, str]] = {
 """Environment variable that names a cache, to the folder's name (documentation of FlashInfer, PyTorch, Triton, vLLM)."""
 
 
-def cache_environment(place: int, environment: Mapping[str, str], root: Path | None = None) -> dict[str, str]:
-    """Variables that give a seat caches of its own. Seat 0 keeps the usual ones, and so does whoever has set them.
+def cache_environment(lane: int, environment: Mapping[str, str], root: Path | None = None) -> dict[str, str]:
+    """Variables that give a lane caches of its own. Lane 0 keeps the usual ones, and so does whoever has set them.
 
     Args:
-        place: Number of the seat.
+        lane: Number of the lane.
         environment: The variables in force.
         root: Where the folders are; None: the user's cache folder.
     """
-    if place == 0:
+    if lane == 0:
         return {}
-    root = root or platformdirs.user_cache_path("trtune") / "seats"
+    root = root or platformdirs.user_cache_path("trtune") / "lanes"
     return {
-        name: str(root / str(place) / folder) for name, folder in CACHE_VARIABLES.items() if name not in environment
+        name: str(root / str(lane) / folder) for name, folder in CACHE_VARIABLES.items() if name not in environment
     }

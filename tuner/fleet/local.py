@@ -80,25 +80,25 @@ class LocalFleet:
             await self._pool.give_back(seat)
 
     async def close(self) -> None:
-        """End the load generators of the seats."""
+        """End the load generators of the lanes."""
         await self._stack.aclose()
 
     async def _bench_on(self, seat: Seat, control: Control) -> Bench:
-        """What a trial on a seat works with: what all share, and what only the seat has."""
+        """What the trial that has a seat works with: what all share, and what only its lane and its seat have."""
         shared = self._bench
-        if seat.place not in self._generators:
-            self._generators[seat.place] = await self._stack.enter_async_context(LoadGenerator())
+        if seat.lane not in self._generators:
+            self._generators[seat.lane] = await self._stack.enter_async_context(LoadGenerator())
         places = replace(
             shared.upkeep.places,
-            spare_port=free_port("127.0.0.1") if seat.place else shared.upkeep.places.spare_port,
+            spare_port=free_port("127.0.0.1") if seat.lane else shared.upkeep.places.spare_port,
             gpus=tuple(gpu.uuid for gpu in seat.gpus if not gpu.pretend),
             cpus=seat.cpus,
-            environment=cache_environment(seat.place, self._environment),
+            environment=cache_environment(seat.lane, self._environment),
         )
         return replace(
             shared,
             control=control,
-            load=self._generators[seat.place],
+            load=self._generators[seat.lane],
             upkeep=replace(shared.upkeep, plan=shared.plan, control=control, places=places, keeps=False),
-            lane=f"lane{seat.place}" if seat.place else "",
+            lane=f"lane{seat.lane}" if seat.lane else "",
         )

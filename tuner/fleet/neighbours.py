@@ -1,4 +1,4 @@
-"""Whether trials side by side disturb each other: the same configuration alone, then on all seats at once."""
+"""Whether trials side by side disturb each other: the same configuration alone, then on several lanes at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Disturbance:
 
     Attributes:
         alone: Score of the configuration alone.
-        together: Its scores on all seats at once.
+        together: Its scores on several lanes at once.
         loss: By which share of the score alone the median of them is worse; negative when better.
     """
 
@@ -85,15 +85,15 @@ class Meeting:
 
 
 async def check_neighbours(
-    fleet: Fleet, order: Order, gpus: int, seats: int, objective: Objective, alone: float
+    fleet: Fleet, order: Order, gpus: int, lanes: int, objective: Objective, alone: float
 ) -> Disturbance | None:
-    """Run a configuration on all seats at once and hold it against its score alone.
+    """Run a configuration on several lanes at once and hold it against its score alone.
 
     Args:
         fleet: Where trials run.
         order: The configuration, measured alone before; its trials count as proof and never as the best.
         gpus: GPUs it needs.
-        seats: How many run at once.
+        lanes: How many run at once.
         objective: What is compared.
         alone: Its score alone.
 
@@ -101,7 +101,7 @@ async def check_neighbours(
         What was found; None when not all of them gave a score.
     """
     assert order.kind == PROOF
-    meeting = Meeting(seats)
+    meeting = Meeting(lanes)
     met = replace(order, gate=meeting.gate)
 
     async def run() -> TrialResult:
@@ -110,6 +110,6 @@ async def check_neighbours(
         finally:
             meeting.leave()  # in case it failed before it came to the meeting
 
-    results = await asyncio.gather(*(run() for _ in range(seats)))
+    results = await asyncio.gather(*(run() for _ in range(lanes)))
     scores = [result.score.value for result in results if result.score is not None and result.score.value is not None]
-    return Disturbance.between(objective, alone, scores) if len(scores) == seats else None
+    return Disturbance.between(objective, alone, scores) if len(scores) == lanes else None

@@ -1,4 +1,8 @@
-"""Who sits on which GPUs: disjoint sets for trials that run side by side, close together where the topology is known."""
+"""Who sits on which GPUs: disjoint sets for trials that run side by side, close together where the topology is known.
+
+Trials side by side run on numbered lanes, which is what session and screen tell them apart by; a seat is what the host gives to
+the trial on a lane: GPUs and CPUs.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +26,12 @@ class Seat:
     """What one trial may use.
 
     Attributes:
-        place: Number of the seat, from 0: tells seats apart that are taken at the same time.
+        lane: Number of the lane of the trial that has it, from 0: no two that are taken at the same time have the same.
         gpus: Its GPUs; empty when the host's GPUs are not known.
         cpus: CPUs its server should keep to; empty: all.
     """
 
-    place: int
+    lane: int
     gpus: tuple[HostGpu, ...] = ()
     cpus: tuple[int, ...] = ()
 
@@ -37,12 +41,12 @@ class SeatPool:
     """The seats of one host. Trials wait for theirs in the order in which they asked, so that a large one is never starved.
 
     Attributes:
-        gpus: GPUs to give out; empty: they are not known, and only the number of seats counts.
-        seats: Trials side by side at most.
+        gpus: GPUs to give out; empty: they are not known, and only the number of lanes counts.
+        lanes: Trials side by side at most.
     """
 
     gpus: tuple[HostGpu, ...]
-    seats: int = 1
+    lanes: int = 1
     _taken: dict[int, Seat] = field(default_factory=dict)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -57,16 +61,16 @@ class SeatPool:
             raise TooLarge(f"{gpu_count} GPUs are asked for and this host has {len(self.gpus)}")
         async with self._turn, self._changed:
             await self._changed.wait_for(lambda: self._fits(gpu_count))
-            place = next(number for number in range(self.seats) if number not in self._taken)
+            lane = next(number for number in range(self.lanes) if number not in self._taken)
             chosen = choose(self._free(), gpu_count) if self.gpus else ()
-            seat = Seat(place, chosen, cpu_share(chosen, self.gpus))
-            self._taken[place] = seat
+            seat = Seat(lane, chosen, cpu_share(chosen, self.gpus))
+            self._taken[lane] = seat
             return seat
 
     async def give_back(self, seat: Seat) -> None:
         """Let others have a seat."""
         async with self._changed:
-            self._taken.pop(seat.place, None)
+            self._taken.pop(seat.lane, None)
             self._changed.notify_all()
 
     def _free(self) -> tuple[HostGpu, ...]:
@@ -74,7 +78,7 @@ class SeatPool:
         return tuple(gpu for gpu in self.gpus if gpu.uuid not in taken)
 
     def _fits(self, gpu_count: int) -> bool:
-        return len(self._taken) < self.seats and (not self.gpus or len(self._free()) >= gpu_count)
+        return len(self._taken) < self.lanes and (not self.gpus or len(self._free()) >= gpu_count)
 
 
 def choose(free: Sequence[HostGpu], gpu_count: int) -> tuple[HostGpu, ...]:

@@ -59,7 +59,7 @@ class TrialHost:
         """Prepare.
 
         Args:
-            lane: Name of this place in the driver's session.
+            lane: Name of the lane in the driver's session.
             gpus: GPUs that this host may use, by the driver's index; empty: all.
             version: Of trtune here.
             node: Identity of this node in the cluster.
