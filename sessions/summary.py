@@ -56,16 +56,31 @@ def summarise_trials(trials: Sequence[Trial], objective: Mapping[str, Any], *, w
         winner: Number of the trial that a proof found to be the best; it is taken before one that merely scored higher once.
     """
     maximize = objective.get("direction") != "minimize"
-    baseline = next((trial for trial in trials if trial.kind == BASELINE and trial.end_ns is not None), None)
-    candidates = [trial for trial in trials if trial.score is not None and trial.feasible and trial.kind != PROOF]
-    best = next((trial for trial in candidates if trial.number == winner), None)
-    for trial in candidates if best is None else ():
-        if best is None or is_better(trial.score, best.score, maximize=maximize):
-            best = trial
+    baselines = [trial for trial in trials if trial.kind == BASELINE and trial.end_ns is not None]
+    # A start that failed by chance was tried again: the one that was measured is what others are compared with.
+    baseline = next((trial for trial in baselines if trial.score is not None), baselines[0] if baselines else None)
+    best = best_of(trials, maximize=maximize, winner=winner)
     gain = None
     if baseline is not None and best is not None and baseline.score and best.score is not None:
         gain = gain_over(best.score, baseline.score, maximize=maximize)
     return Summary(baseline, best, gain, Counter(trial.state for trial in trials))
+
+
+def best_of(trials: Sequence[Trial], *, maximize: bool, winner: int | None = None) -> Trial | None:
+    """The best trial that meets every SLO: the winner of a proof, where it is among them, before one that merely scored higher."""
+    best: Trial | None = None
+    for trial in trials:
+        if may_be_best(trial):
+            if trial.number == winner:
+                return trial
+            if best is None or is_better(trial.score, best.score, maximize=maximize):
+                best = trial
+    return best
+
+
+def may_be_best(trial: Trial) -> bool:
+    """Whether a trial can be the best one: it has a score, meets every SLO, and is no repeat of another one for a proof."""
+    return trial.score is not None and bool(trial.feasible) and trial.kind != PROOF
 
 
 def is_better(one: float | None, other: float | None, *, maximize: bool) -> bool:

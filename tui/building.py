@@ -7,13 +7,14 @@ from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from sessions.clock import NS_PER_S
 from sessions.records import RUNNING
 from tui.facts import session_facts
 from tui.harmless import all_harmless, harmless
 from tui.lanes import lanes_of, shown_gpus, track_of
 from tui.liveness import session_state
 from tui.notes import notes_key, read_notes
-from tui.snapshot import NS_PER_S, SessionFacts, Snapshot, Track, baseline_trial, best_trial
+from tui.snapshot import SessionFacts, Snapshot, baseline_trial, best_trial
 from tui.tracks import TrackCache
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sessions.reader import SessionReader
     from sessions.records import Command, Event, LevelRecord, LogLine, Phase, Trial, WorkerStatus
     from tui.clock import ViewClock
+    from tui.track import Track
 
 DEFAULT_WINDOW_NS = 5 * 60 * NS_PER_S
 MIN_WINDOW_NS = 10 * NS_PER_S
@@ -73,6 +75,11 @@ class _History:
     def lane(self, trial: int | None) -> str | None:
         """Name of the lane on which a trial runs beside others (empty: the one without a name); None when not known."""
         return self.lanes.get(trial, "") if self.lanes and trial is not None else None
+
+    def winner(self, at_ns: int) -> int | None:
+        """The trial that the proof found to be the best, once that was known."""
+        known = any(event.kind == "verdict" and event.t_ns <= at_ns for event in self.events)
+        return self.facts.winner if known else None
 
 
 class SnapshotBuilder:
@@ -171,7 +178,7 @@ class SnapshotBuilder:
             phase=phase,
             level=level,
             baseline=baseline_trial(trials),
-            best=best_trial(trials, history.facts.objective),
+            best=best_trial(trials, history.facts.objective, history.winner(at_ns)),
             selected=selected,
             selected_levels=self._levels(selected, at_ns) if selected else (),
             all_trials=history.trials,

@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from sessions.clock import NS_PER_S
 from sessions.errors import SessionError
 from sessions.reader import SessionReader
 from tui.building import SnapshotBuilder, ViewRequest
 from tui.clock import ViewClock
-from tui.snapshot import NS_PER_S
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sessions.bottleneck import Evidence, limit_of
+from sessions.clock import NS_PER_S
 from tui.formatting import whole
-from tui.snapshot import NAN, NS_PER_S
+from tui.track import NAN
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot, Tone, Track
+    from tui.snapshot import Snapshot, Tone
+    from tui.track import Track
 
 SPAN_NS = 10 * NS_PER_S
 """The past that a diagnosis looks at."""

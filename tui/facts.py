@@ -45,6 +45,7 @@ def session_facts(path: Path, meta: Mapping[str, Any]) -> SessionFacts:
         budget_trials=None if trials is None else int(trials),
         budget_s=number(budget.get("time_s")),
         verdict=text(table(meta.get("verdict")).get("text")),
+        winner=_winner(meta.get("verdict")),
         gpu_note=text(meta.get("gpu_note")),
         version=text(meta.get("trtune_version")),
         search=search_facts(meta),
@@ -52,6 +53,11 @@ def session_facts(path: Path, meta: Mapping[str, Any]) -> SessionFacts:
         shape=_shape(table(engine.get("shape"))),
         origin_utc_ns=origin if isinstance(origin, int) and not isinstance(origin, bool) else 0,
     )
+
+
+def _winner(verdict: object) -> int | None:
+    winner = table(verdict).get("winner")
+    return winner if isinstance(winner, int) and not isinstance(winner, bool) else None
 
 
 def _shape(entry: Mapping[str, Any]) -> ShapeFact | None:

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 from rich.cells import cell_len, set_cell_size
 
+from sessions.clock import NS_PER_S
 from sessions.figures import DASH as DASH
 from sessions.figures import number as number
 from sessions.figures import percent as percent
 from sessions.figures import whole as whole
 
-NS_PER_S = 1_000_000_000
 GIB = 2**30
 
 

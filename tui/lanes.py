@@ -1,29 +1,22 @@
-"""Trials side by side: which runs where, and whose samples are shown.
-
-A trial that runs beside others has a lane, whose name stands before those of its sources (`lane1/engine`); the sources of the
-first lane of a host have plain names.
-"""
+"""Trials side by side (see `sessions.lanes`): which runs where, and whose samples are shown."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sessions.lanes import placements
 from tui.harmless import text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sessions.records import Event
-    from tui.snapshot import Track
+    from tui.track import Track
 
 
 def lanes_of(events: Iterable[Event]) -> Mapping[int, str]:
     """Trials by number with the lane they run on, as far as the session tells."""
-    return {
-        event.trial: lane
-        for event in events
-        if event.kind == "placed" and event.trial is not None and (lane := text(event.data.get("lane")))
-    }
+    return {trial: lane for trial, place in placements(events).items() if (lane := text(place.lane))}
 
 
 def track_of(tracks: Sequence[Track], lane: str | None) -> Track | None:

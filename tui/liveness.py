@@ -6,8 +6,9 @@ import os
 import platform
 from typing import TYPE_CHECKING
 
+from sessions.clock import NS_PER_S
 from sessions.text import clean_line
-from tui.formatting import NS_PER_S, span
+from tui.formatting import span
 from tui.snapshot import SessionState
 
 if TYPE_CHECKING:

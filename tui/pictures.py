@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sessions.clock import NS_PER_S
 from sessions.packing import Readable
 from tui.app import ScreenName, TrtuneApp
 from tui.clock import ViewClock
 from tui.comparing import SideChoice
 from tui.screens.compare import CompareScreen
 from tui.screens.inspect import InspectScreen
-from tui.snapshot import NS_PER_S, best_trial
+from tui.snapshot import best_trial
 from tui.widgets.trial_table import TrialTable
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ async def _choose(app: TrtuneApp, pilot: Pilot[AppResult], number: int | None) -
 
 def _told_trial(snapshot: Snapshot) -> int | None:
     told = [trial for trial in snapshot.all_trials if trial.number in snapshot.facts.search.diagnoses]
-    best = best_trial(tuple(told), snapshot.facts.objective) or snapshot.best
+    best = best_trial(tuple(told), snapshot.facts.objective, snapshot.facts.winner) or snapshot.best
     return best.number if best is not None else None
 
 

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tui.snapshot import improvements
+from tui.snapshot import best_trial, improvements
 
 if TYPE_CHECKING:
     from sessions.records import Event
@@ -94,10 +94,10 @@ def parse_moment(text: str, snapshot: Snapshot) -> int:
     if wanted in named:
         return named[wanted]
     if wanted == "best":
-        found = improvements(snapshot.all_trials, snapshot.facts.objective)
-        if not found:
+        found = best_trial(snapshot.all_trials, snapshot.facts.objective, snapshot.facts.winner)
+        if found is None:
             raise ValueError("no trial is the best yet")
-        return found[-1].start_ns
+        return found.start_ns
     if match := _TRIAL.match(wanted):
         trial = next((trial for trial in snapshot.all_trials if trial.number == int(match[1])), None)
         if trial is None:

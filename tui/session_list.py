@@ -94,7 +94,7 @@ def read_entry(path: Path) -> SessionEntry:
             length_ns = reader.end_ns()
     except READ_ERRORS as error:
         return SessionEntry(path, status.st_mtime, status.st_size, error=clean_line(str(error)))
-    best, baseline = best_trial(trials, facts.objective), baseline_trial(trials)
+    best, baseline = best_trial(trials, facts.objective, facts.winner), baseline_trial(trials)
     gain = facts.objective.gain_ratio(best.score, baseline.score) if best is not None and baseline is not None else None
     return SessionEntry(
         path=path,

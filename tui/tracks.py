@@ -10,9 +10,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
+from sessions.clock import NS_PER_S
 from sessions.records import Sample
 from sessions.rollup import WIDTHS_S
-from tui.snapshot import NS_PER_S, Track
+from tui.track import Track
 
 if TYPE_CHECKING:
     from sessions.reader import SessionReader

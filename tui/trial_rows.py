@@ -6,8 +6,9 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sessions.clock import NS_PER_S
 from sessions.text import clean_line
-from tui.formatting import NS_PER_S, number, percent, short_name, shorten, span, value_text
+from tui.formatting import number, percent, short_name, shorten, span, value_text
 from tui.snapshot import changed_params
 
 if TYPE_CHECKING:

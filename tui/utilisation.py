@@ -10,10 +10,12 @@ import math
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from tui.snapshot import NAN, NS_PER_S
+from sessions.clock import NS_PER_S
+from tui.track import NAN
 
 if TYPE_CHECKING:
-    from tui.snapshot import Snapshot, Track
+    from tui.snapshot import Snapshot
+    from tui.track import Track
 
 FLOPS_PER_PARAMETER = 2.0
 """One multiplication and one addition per parameter and token."""

@@ -5,7 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.tui.screen_helpers import text_of
+from sessions.reader import SessionReader
+from sessions.records import PROOF
+from sessions.summary import summarise_session
+from tests.tui.sample_session import OBJECTIVE, hand_recorder
+from tests.tui.screen_helpers import snapshot_of, text_of
 from tui.glyphs import ASCII, BRAILLE
 from tui.snapshot import baseline_trial, best_trial, improvements
 from tui.trial_rows import TrialRow, baseline_params, detail_lines, trial_row
@@ -14,6 +18,8 @@ from tui.widgets.history_plot import history_rows
 from tui.widgets.lines import wrap
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tui.snapshot import Snapshot
 
 
@@ -50,6 +56,28 @@ def test_best_is_feasible_and_complete(end_snapshot: Snapshot) -> None:
 
     assert best is not None
     assert best.number == 3
+
+
+def test_best_on_the_screen_is_the_trial_that_the_command_line_names(tmp_path: Path) -> None:
+    recorder, clock = hand_recorder(tmp_path / "proven.trtune", {"objective": OBJECTIVE})
+    for kind, score in (("baseline", 100.0), ("search", 150.0), ("search", 140.0), (PROOF, 160.0)):
+        number = recorder.start_trial(kind, {})
+        clock.set_s(10.0 * (number + 1))
+        recorder.end_trial(number, "complete", score=score, feasible=True)
+    recorder.set_meta({"verdict": {"winner": 2, "text": "proven"}})
+    recorder.event("verdict", "proven", trial=2)
+    clock.set_s(50.0)
+    recorder.close()
+
+    with SessionReader(recorder.path) as reader:
+        at_the_end, before = snapshot_of(reader), snapshot_of(reader, at_s=35.0)
+        named = summarise_session(reader.trials(), reader.meta()).best
+    assert named is not None
+    assert named.number == 2
+    assert at_the_end.best == named
+    assert before.best is not None
+    assert before.best.number == 1, "the proof was not over yet"
+    assert [row.number for row in trial_rows(at_the_end) if row.best] == [2]
 
 
 def test_minimised_objective_turns_best_and_gain_round(end_snapshot: Snapshot) -> None:

@@ -13,11 +13,11 @@ from textual import on
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from sessions.clock import NS_PER_S
 from tui.building import DEFAULT_WINDOW_NS, MIN_WINDOW_NS
 from tui.formatting import clock_text, shorten
 from tui.keys import key
 from tui.seeking import HeldKey, neighbour_mark_ns, neighbour_trial_ns, parse_moment, sample_step_ns
-from tui.snapshot import NS_PER_S
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.lines import LineWidget
 from tui.widgets.status import Header, LimitLine, Strip

@@ -12,9 +12,10 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import DataTable, Input, Static
 
+from sessions.clock import NS_PER_S
 from sessions.text import clean_line
 from tui.comparing import SideChoice
-from tui.formatting import NS_PER_S, fit, percent, shorten, span, utc_text
+from tui.formatting import fit, percent, shorten, span, utc_text
 from tui.keys import key
 from tui.screens.compare import CompareScreen
 from tui.screens.help import HelpScreen

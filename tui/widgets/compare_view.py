@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sessions.clock import NS_PER_S
 from sessions.text import clean_line
 from tui.formatting import clock_text, fit, fit_right, metric_label, number, percent, shorten, value_text
 from tui.plotting import Plot, PlotSeries, side_by_side
-from tui.snapshot import NS_PER_S, changed_params
+from tui.snapshot import changed_params
 from tui.widgets.lines import LineWidget, Piece, Row, title_row
 from tui.widgets.plot_grid import grid_rows
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from sessions.comparison import Change, LoadComparison
     from tui.comparing import Align, Compared, ComparedSide
     from tui.glyphs import Glyphs
-    from tui.snapshot import Snapshot, Track
+    from tui.snapshot import Snapshot
+    from tui.track import Track
 
 CURVES: tuple[tuple[str, str, str, float, float | None], ...] = (
     ("TTFT p99 ms", "load", "ttft_p99_ms", 1.0, None),

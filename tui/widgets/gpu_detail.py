@@ -12,7 +12,8 @@ from tui.widgets.plot_grid import grid_rows
 
 if TYPE_CHECKING:
     from tui.glyphs import Glyphs
-    from tui.snapshot import Snapshot, Track
+    from tui.snapshot import Snapshot
+    from tui.track import Track
 
 _LINES: tuple[tuple[str, tuple[tuple[str, str, float], ...], float | None], ...] = (
     ("busy %", (("util", "util_pct", 1.0), ("SM", "sm_active_pct", 1.0)), 100.0),

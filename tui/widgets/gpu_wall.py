@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from sessions.clock import NS_PER_S
 from tui.formatting import DASH, clock_text, fit, fit_right, gibibytes, shorten, span, whole
 from tui.glyphs import bar, step
 from tui.plotting import TimeGrid
-from tui.snapshot import NS_PER_S
 from tui.throttle import throttle_words
 from tui.widgets.lines import LineWidget, Piece, Row
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tui.glyphs import Glyphs
-    from tui.snapshot import Snapshot, Track
+    from tui.snapshot import Snapshot
+    from tui.track import Track
 
 HISTORY_S = 60.0
 """Span of the small history of each GPU."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sessions.summary import may_be_best
 from tui.canvas import Canvas, dots
 from tui.formatting import fit_right, number, shorten
 from tui.plotting import AXIS_CELLS, nice_top
@@ -33,13 +34,12 @@ def history_rows(snapshot: Snapshot, width: int, height: int, glyphs: Glyphs) ->
     for place, trial in enumerate(trials):
         cell = place * (cells_x - 1) // span
         improved = False
-        feasible = trial.state == "complete" and trial.feasible is not False
-        if trial.score is not None and feasible and (best is None or objective.better(trial.score, best)):
+        if may_be_best(trial) and trial.score is not None and (best is None or objective.better(trial.score, best)):
             best, improved = trial.score, True
         if best is not None:
             before = _staircase(layer, before, (cell * glyphs.dots_x, _height(best, top, canvas)))
         if trial.score is not None:
-            sign, ink = (glyphs.star, "best") if improved else ("o", "first" if feasible else "warn")
+            sign, ink = (glyphs.star, "best") if improved else ("o", "first" if trial.feasible else "warn")
             canvas.sign(cell, _height(trial.score, top, canvas), sign, ink)
         elif trial.end_ns is not None:
             sign, ink = _SIGNS.get(trial.state, ("-", "dim"))

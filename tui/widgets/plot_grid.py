@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui.plotting import Plot, PlotSeries, plot_rows, side_by_side
-from tui.snapshot import SumView
+from tui.track import SumView
 from tui.widgets.lines import LineWidget, Row
 
 if TYPE_CHECKING:
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from tui.glyphs import Glyphs
     from tui.plotting import Envelopes
-    from tui.snapshot import Snapshot, Track
+    from tui.snapshot import Snapshot
+    from tui.track import Track
 
 MIN_PLOT_CELLS = 26
 MIN_PLOT_ROWS = 5

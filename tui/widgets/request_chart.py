@@ -5,10 +5,11 @@ from __future__ import annotations
 from statistics import quantiles
 from typing import TYPE_CHECKING
 
+from sessions.clock import NS_PER_S
 from tui.canvas import Canvas, dots
 from tui.formatting import clock_text, fit, fit_right, milliseconds, number, shorten, whole
 from tui.plotting import AXIS_CELLS, nice_top
-from tui.snapshot import NAN, NS_PER_S
+from tui.track import NAN
 from tui.widgets.lines import Piece, Row, title_row, wrap
 
 if TYPE_CHECKING:

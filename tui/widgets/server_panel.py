@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tui.formatting import fit, number, percent, whole
 from tui.glyphs import bar
-from tui.snapshot import NAN
+from tui.track import NAN
 from tui.utilisation import input_tps, mbu, mfu, output_tps
 from tui.widgets.gpu_wall import history_text
 from tui.widgets.lines import LineWidget, Piece, Row, row_cells
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tui.glyphs import Glyphs
-    from tui.snapshot import SloFact, Snapshot, Track
+    from tui.snapshot import SloFact, Snapshot
+    from tui.track import Track
 
 _LABEL = 10
 _KV_WARN_RATIO = 0.95

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
+from sessions.clock import NS_PER_S
 from sessions.text import clean_line
-from tui.formatting import NS_PER_S, number, percent, span, utc_text
+from tui.formatting import number, percent, span, utc_text
 
 if TYPE_CHECKING:
     from tui.session_list import SessionEntry

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sessions.clock import NS_PER_S
 from sessions.text import clean_line
 from tui.diagnosis import diagnose
 from tui.formatting import clock_text, fit_right, number, percent, shorten, span
-from tui.snapshot import NS_PER_S
 from tui.widgets.lines import LineWidget, Piece, Row, row_cells
 
 if TYPE_CHECKING:

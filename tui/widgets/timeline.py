@@ -79,7 +79,7 @@ def blocks_row(snapshot: Snapshot, width: int, glyphs: Glyphs) -> Row:
     """One block per trial with its sign and number; starts and stops of the server are hatched."""
     chars, inks = [" "] * width, [""] * width
     end_ns = max(1, snapshot.end_ns)
-    best = best_trial(snapshot.all_trials, snapshot.facts.objective)
+    best = best_trial(snapshot.all_trials, snapshot.facts.objective, snapshot.facts.winner)
     for trial in snapshot.all_trials:
         ink = STATE_SIGNS.get(trial.state, ("?", ""))[1]
         first, last = _cells(trial.start_ns, trial.end_ns, end_ns, width)
