@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sessions.clock import NS_PER_S
+from sessions.lanes import own_sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,14 +65,15 @@ def with_resources(result: Summary, used: Resources) -> Summary:
     return {**result, **{name: {"avg": value} for name, value in told.items()}}
 
 
-def energy_in(reader: SessionReader, start_ns: int, end_ns: int, gpus: int) -> float:
-    """Energy of the GPUs that a configuration used between two moments, in joules; NaN when fewer were watched, or for no time.
+def energy_in(reader: SessionReader, start_ns: int, end_ns: int, gpus: int, trial: int) -> float:
+    """Energy of the GPUs that a trial used between two moments, in joules; NaN when fewer were watched, or for no time.
 
-    A host may have more GPUs than the server uses: those that drew the most are counted.
+    A host may have more GPUs than the server uses: those that drew the most are counted, among the trial's own where trials ran
+    side by side and the session tells whose is which.
     """
     if end_ns <= start_ns:
         return math.nan
-    energies = [_energy_of(reader, source, start_ns, end_ns) for source in reader.sources("gpu")]
+    energies = [_energy_of(reader, source, start_ns, end_ns) for source in own_sources(reader, "gpu", trial)]
     known = sorted((energy for energy in energies if not math.isnan(energy)), reverse=True)
     return sum(known[:gpus]) if len(known) >= gpus > 0 else math.nan
 

@@ -43,6 +43,7 @@ class Bench:
         on_ready: Called when a server has become ready: GPU sources that live in it can be opened now.
         watched_gpus: How many GPUs are sampled.
         lane: Name of the lane on which a trial runs beside others; empty for the first one.
+        gpu_uuids: GPUs of its seat, where it has one of its own.
         source: Number of the load's source of samples.
     """
 
@@ -57,6 +58,7 @@ class Bench:
     on_ready: Callable[[], Awaitable[None]]
     watched_gpus: Callable[[], int] = lambda: 0
     lane: str = ""
+    gpu_uuids: tuple[str, ...] = ()
     source: int = field(init=False)
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ class Budget:
         done: Trials that are over; of a start that was tried again only the last counts.
         money: What trials have cost so far; 0 without a price.
         earlier_s: Seconds that earlier workers used.
+        begun_s: When this worker began, in `time.monotonic`.
     """
 
     plan: Plan
@@ -42,10 +43,13 @@ class Budget:
     def of(cls, plan: Plan, gpus_of: Callable[[Params], int], trials: Sequence[Trial]) -> Budget:
         """The budget when a worker begins: what the session's trials have used is used."""
         budget = cls(plan, gpus_of, begun_s=time.monotonic())
-        for trial in trials:
-            seconds = ((trial.end_ns or trial.start_ns) - trial.start_ns) / 1e9
-            budget.earlier_s += seconds
-            budget.spend(trial.params, seconds)
+        reached_ns = 0
+        for trial in sorted(trials, key=lambda each: each.start_ns):
+            end_ns = trial.end_ns or trial.start_ns
+            # Trials side by side use the same time once, and each its own GPUs.
+            budget.earlier_s += max(end_ns - max(trial.start_ns, reached_ns), 0) / 1e9
+            budget.spend(trial.params, (end_ns - trial.start_ns) / 1e9)
+            reached_ns = max(reached_ns, end_ns)
         budget.done = sum(
             trial.kind not in UNCOUNTED and trial.state in FINISHED_STATES and not _tried_again(trial, following)
             for trial, following in zip_longest(trials, trials[1:])

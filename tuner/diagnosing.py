@@ -7,10 +7,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from sessions.bottleneck import MOVED_BY, Evidence, figures_of, limit_of
+from sessions.lanes import own_sources
 from tuner.search.problem import Meaning, meaning_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from engines.knob import Value
     from sessions.reader import SessionReader
@@ -30,7 +31,7 @@ def diagnose_trial(
     """
     if level.window_ns is None:
         return None
-    evidence = gather(reader, level.window_ns, {**trial.params, **trial.effective})
+    evidence = gather(reader, trial, level.window_ns)
     rule = limit_of(evidence)
     if rule is None:
         return None
@@ -53,15 +54,16 @@ def knob_for(kind: str, knobs: Iterable[str]) -> str | None:
     return next((by_meaning[meaning] for meaning in wanted if meaning in by_meaning), None)
 
 
-def gather(reader: SessionReader, window_ns: tuple[int, int], settings: Mapping[str, Value]) -> Evidence:
-    """Means of what was sampled in a window.
+def gather(reader: SessionReader, trial: Trial, window_ns: tuple[int, int]) -> Evidence:
+    """Means of what was sampled of a trial's server and GPUs in a window.
 
     Args:
         reader: The session.
+        trial: The trial: limits that the server does not sample are taken from the configuration in force.
         window_ns: Start and end, session time.
-        settings: The configuration in force: limits that the server does not sample are taken from it.
     """
-    gpu, engine, load = (_busiest(reader, kind, window_ns) for kind in ("gpu", "engine", "load"))
+    gpu, engine, load = (_busiest(reader, kind, trial, window_ns) for kind in ("gpu", "engine", "load"))
+    settings = {**trial.params, **trial.effective}
     limits = {meaning: value for name, value in settings.items() if (meaning := meaning_of(name)) is not None}
     batch_limit = engine.mean("max_batch_size")
     if math.isnan(batch_limit):
@@ -115,9 +117,9 @@ class _Series:
         return [] if place is None else [row[place] for row in self._rows if not math.isnan(row[place])]
 
 
-def _busiest(reader: SessionReader, kind: str, window_ns: tuple[int, int]) -> _Series:
-    """The source of a kind that was busiest in a window: with several GPUs the one that limits."""
-    found = [_series(reader, source, window_ns) for source in reader.sources(kind)]
+def _busiest(reader: SessionReader, kind: str, trial: Trial, window_ns: tuple[int, int]) -> _Series:
+    """The source of a kind, of the trial's own, that was busiest in a window: with several GPUs the one that limits."""
+    found = [_series(reader, source, window_ns) for source in own_sources(reader, kind, trial.number)]
     return max(found, key=lambda each: _or_least(each.mean("util_pct")), default=_Series("", (), ()))
 
 

@@ -186,7 +186,7 @@ async def _run_level(
         raise
     finally:
         watchdog.level_over()
-    result = _with_resources(bench, params, result)
+    result = _with_resources(bench, number, params, result)
     if bench.upkeep.profiled:
         result = replace(result, valid=False, reasons=(PROFILED, *result.reasons))
     broken_off = bench.control.interrupt.is_set()
@@ -200,13 +200,13 @@ async def _run_level(
     return result
 
 
-def _with_resources(bench: Bench, params: Params, result: LevelResult) -> LevelResult:
+def _with_resources(bench: Bench, trial: int, params: Params, result: LevelResult) -> LevelResult:
     """A level with what it used of GPUs, energy and money."""
     window_ns = (result.window_start_ns, result.window_end_ns)
     gpus = bench.gpus_of(params)
     bench.recorder.flush()
     with SessionReader(bench.recorder.path) as reader:
-        energy_j = energy_in(reader, *window_ns, gpus)
+        energy_j = energy_in(reader, *window_ns, gpus, trial)
     used = Resources(gpus, energy_j, (window_ns[1] - window_ns[0]) / 1e9, bench.plan.price.gpu_hour)
     return replace(result, metrics=with_resources(result.metrics, used))
 
@@ -214,9 +214,7 @@ def _with_resources(bench: Bench, params: Params, result: LevelResult) -> LevelR
 def _notes(result: LevelResult) -> list[str]:
     """The conditions under which a level was measured, in words: what made it invalid comes first."""
     notes = list(result.reasons)
-    notes.append(
-        f"window closed by {result.stopped_by}, {result.clock} clock, tokens counted from {result.token_counts}"
-    )
+    notes.append(f"window closed by {result.stopped_by}, {result.clock} clock, token counts {result.token_counts}")
     if result.relative_half_width is not None:
         notes.append(f"95 % interval ±{result.relative_half_width:.1%}")
     connections = result.connections

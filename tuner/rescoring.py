@@ -118,7 +118,8 @@ def remeasure(reader: SessionReader, level: LevelRecord, objective: Objective, g
         return level.result
     start_ns, end_ns = level.window_ns
     gpus = int(level.result.get("gpus", {}).get("avg", 0)) or 1
-    used = Resources(gpus, energy_in(reader, start_ns, end_ns, gpus), (end_ns - start_ns) / 1e9, gpu_hour_price)
+    energy_j = energy_in(reader, start_ns, end_ns, gpus, level.trial)
+    used = Resources(gpus, energy_j, (end_ns - start_ns) / 1e9, gpu_hour_price)
     return with_resources(summarise(table, start_ns, end_ns, objective.slos), used)
 
 

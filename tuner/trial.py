@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from engines.errors import BadConfiguration, CannotStart, EngineError, MissingProgram, NoRuntime, StartFailed
 from engines.failure import Failure
+from sessions.lanes import PLACED
 from sessions.records import REFERENCE, FailureRecord
 from tuner.load.errors import BadWorkload, LoadError
 from tuner.measuring import Broken, Measurement, measure_levels
@@ -30,6 +31,9 @@ TrialState = Literal["complete", "pruned", "infeasible", "failed", "skipped", "i
 
 UNEXPLAINED = ("exited", "died")
 """Kinds of failures that may be chance as long as no line of the log tells why."""
+
+NOT_BEGUN = -1
+"""Number of a trial that was ended while it waited for a place: the session has none of it."""
 
 READ_BACK_S = 30.0
 """How long a server that is ready may take to say what is in force."""
@@ -61,7 +65,7 @@ class TrialResult:
     """What became of a trial.
 
     Attributes:
-        number: Its number in the session.
+        number: Its number in the session; `NOT_BEGUN` when the work ended while it waited.
         state: As in the session.
         score: What it is worth, when it was measured.
         failure: Why it was not, else.
@@ -89,9 +93,9 @@ async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None]
     bench.control.begin_trial()
     number = bench.recorder.start_trial(order.kind, order.params)
     on_number(number)
-    if bench.lane:
-        told = f"trial {number} runs beside others, on {bench.lane}"
-        bench.recorder.event("placed", told, trial=number, data={"lane": bench.lane})
+    if bench.lane or bench.gpu_uuids:
+        told = f"trial {number} runs on {bench.lane or 'the first lane'}"
+        bench.recorder.event(PLACED, told, trial=number, data={"lane": bench.lane, "gpu_uuids": list(bench.gpu_uuids)})
     bench.recorder.start_phase(number, "prepare")
     server: RunningServer | None = None
     outcome: TrialResult | None = None

@@ -59,13 +59,13 @@ def test_what_is_not_known_is_left_out() -> None:
 def test_the_energy_counter_wins_over_readings_of_power(record: Callable[..., Path]) -> None:
     counted = [(t, {"energy_j": 100.0 + 300 * t, "power_w": 999.0}) for t in range(12)]
     with SessionReader(record(gpu0=counted)) as reader:
-        assert energy_in(reader, 2 * S, 8 * S, 1) == pytest.approx(1800)
+        assert energy_in(reader, 2 * S, 8 * S, 1, 0) == pytest.approx(1800)
 
 
 def test_readings_of_power_are_summed_up_where_there_is_no_counter(record: Callable[..., Path]) -> None:
     ramp = [(t, {"power_w": 100.0 * t}) for t in range(12)]
     with SessionReader(record(gpu0=ramp)) as reader:
-        assert energy_in(reader, 2 * S, 8 * S, 1) == pytest.approx(500 * 6, rel=0.05)
+        assert energy_in(reader, 2 * S, 8 * S, 1, 0) == pytest.approx(500 * 6, rel=0.05)
 
 
 def test_the_gpus_that_draw_most_are_the_ones_in_use(record: Callable[..., Path]) -> None:
@@ -73,8 +73,8 @@ def test_the_gpus_that_draw_most_are_the_ones_in_use(record: Callable[..., Path]
         return [(t, {"power_w": watts}) for t in range(12)]
 
     with SessionReader(record(gpu0=steady(50), gpu1=steady(600), gpu2=steady(500))) as reader:
-        assert energy_in(reader, 0, 10 * S, 2) == pytest.approx(11_000, rel=0.02)
-        assert math.isnan(energy_in(reader, 0, 10 * S, 4)), "fewer are watched than used"
+        assert energy_in(reader, 0, 10 * S, 2, 0) == pytest.approx(11_000, rel=0.02)
+        assert math.isnan(energy_in(reader, 0, 10 * S, 4, 0)), "fewer are watched than used"
 
 
 def test_no_time_takes_no_known_energy(record: Callable[..., Path]) -> None:
@@ -84,4 +84,4 @@ def test_no_time_takes_no_known_energy(record: Callable[..., Path]) -> None:
 
 def test_samples_that_do_not_span_the_window_tell_nothing(record: Callable[..., Path]) -> None:
     with SessionReader(record(gpu0=[(1, {"power_w": 100.0}), (2, {"power_w": 100.0})])) as reader:
-        assert math.isnan(energy_in(reader, 0, 10 * S, 1))
+        assert math.isnan(energy_in(reader, 0, 10 * S, 1, 0))

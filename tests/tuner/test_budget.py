@@ -13,8 +13,9 @@ def plan(**search: Any) -> Plan:
     return Plan.model_validate({"engine": {"model": "m"}, "price": {"gpu_hour": 3.6}, "search": search})
 
 
-def trial(number: int, params: Params, state: str = "complete", kind: str = "search", seconds: float = 100) -> Trial:
-    return Trial(number, kind, state, params, start_ns=0, end_ns=int(seconds * 1e9))
+def trial(number: int, params: Params, state: str = "complete", kind: str = "search", start_s: float = 0) -> Trial:
+    """A trial of 100 s."""
+    return Trial(number, kind, state, params, start_ns=int(start_s * 1e9), end_ns=int((start_s + 100) * 1e9))
 
 
 def budget(plan: Plan, *trials: Trial) -> Budget:
@@ -48,7 +49,16 @@ def test_money_counts_every_gpu_and_every_run() -> None:
 
 
 def test_time_of_earlier_workers_counts() -> None:
-    told = budget(plan(time_s=150), trial(0, {}), trial(1, {}))
+    told = budget(plan(time_s=150), trial(0, {}), trial(1, {}, start_s=110))
 
     assert told.over() == "the time budget of 150 s is spent"
     assert told.facts()["spent"]["time_s"] >= 200
+
+
+def test_trials_side_by_side_use_the_same_time_once_and_each_its_own_money() -> None:
+    side_by_side = [trial(0, {}), trial(1, {}, start_s=20), trial(2, {}, start_s=40), trial(3, {}, start_s=300)]
+
+    told = budget(plan(time_s=900), *side_by_side)
+
+    assert 240 <= told.spent_s < 250
+    assert told.money == 4 * 0.1

@@ -11,7 +11,7 @@ import pytest
 from sessions.columns import ENGINE_COLUMNS, GPU_COLUMNS, Column
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
-from tuner.diagnosing import diagnose_trial, knob_for
+from tuner.diagnosing import diagnose_trial, gather, knob_for
 from tuner.drift import changes, gpu_states
 
 S = 1_000_000_000
@@ -97,6 +97,34 @@ def test_the_limits_of_a_server_that_does_not_sample_them_are_those_it_was_start
 
     assert told is not None
     assert told["kind"] == "batch_limit"
+
+
+def test_a_trial_beside_others_is_judged_by_its_own_server_and_gpu(tmp_path: Path) -> None:
+    recorder = Recorder.create(tmp_path / "run.trtune", {})
+    number = recorder.start_trial("search", {"max_batch_size": 64})
+    recorder.event("placed", "", trial=number, data={"lane": "lane1", "gpu_uuids": ["GPU-1"]})
+    level = recorder.start_level(number, "concurrency", 64)
+    waiting = {**SERVING, "running": 64.0, "waiting": 20.0}
+    sampled = [
+        (recorder.add_source("engine", "engine", {}), ENGINE_COLUMNS, SERVING),
+        (recorder.add_source("engine", "lane1/engine", {}), ENGINE_COLUMNS, waiting),
+        (recorder.add_source("gpu", "gpu0", {"uuid": "GPU-0"}), GPU_COLUMNS, {**BUSY, "util_pct": 99.0}),
+        (recorder.add_source("gpu", "gpu1", {"uuid": "GPU-1"}), GPU_COLUMNS, BUSY),
+    ]
+    for second in range(2, 9):
+        for source, columns, known in sampled:
+            recorder.add_sample(source, second * S, row(columns, known))
+    recorder.end_level(level, "valid", window_ns=(2 * S, 8 * S))
+    recorder.end_trial(number, "complete", score=1.0, feasible=True)
+    recorder.close()
+
+    with SessionReader(recorder.path) as reader:
+        told = diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], KNOBS)
+        evidence = gather(reader, reader.trials()[0], (2 * S, 8 * S))
+
+    assert told is not None
+    assert told["kind"] == "batch_limit"
+    assert evidence.gpu == "1"
 
 
 def test_no_knob_is_named_that_the_engine_does_not_have() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from sessions.lanes import PLACED
 from sessions.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class ForwardingRecorder(Recorder):
 
     def event(self, kind: str, text: str, *, trial: int | None = None, data: Mapping[str, Any] | None = None) -> None:
         """As the recorder's; where the trial runs the driver tells itself, and more of it."""
-        if kind == "placed":
+        if kind == PLACED:
             return
         super().event(kind, text, trial=trial, data=data)
         self._forward("event", kind=kind, text=text, trial=trial, data=data)

@@ -101,4 +101,5 @@ class LocalFleet:
             load=self._generators[seat.lane],
             upkeep=replace(shared.upkeep, plan=shared.plan, control=control, places=places, keeps=False),
             lane=f"lane{seat.lane}" if seat.lane else "",
+            gpu_uuids=places.gpus,
         )
