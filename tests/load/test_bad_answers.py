@@ -38,6 +38,8 @@ FINISHED = b'data: {"choices":[{"text":"a","finish_reason":"stop"}]}\n\n'
 REPORTED = b'data: {"error":{"message":"out of pages"}}\n\n'
 LARGE = b'data: {"choices":[{"text":"' + b"x" * 80 * 1024 + b'"}]}\n\n'
 BROKEN = b'data: {"choices":[{"text":"\xff"}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":%d}}\n\n'
+IDS = tuple(b'data: {"id":"cmpl-%d","choices":[{"text":"a"}]}\n\n' % number for number in range(3))
 METRICS = b"event: trtllm.perf_metrics\ndata: {}\n\n"
 OLD_HEAD = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 REFUSED = b"HTTP/1.1 400 Bad\r\nContent-Length: %d\r\n\r\n%b" % (len(REFUSAL), REFUSAL)
@@ -61,6 +63,8 @@ BAD_ANSWERS: dict[str, tuple[Script, RequestStatus, int, str]] = {
     "no end mark": (raw(HEAD, event(TOKEN) + END), RequestStatus.CUT, 1, "without [DONE]"),
     "no [DONE] but a finish reason": (raw(HEAD, event(FINISHED) + END), RequestStatus.OK, 1, ""),
     "a named event after [DONE]": (raw(HEAD, event(TOKEN + DONE), event(METRICS) + END), RequestStatus.OK, 1, ""),
+    "missing usage": (raw(HEAD, event(TOKEN), event(TOKEN) + OK_END), RequestStatus.OK, 2, ""),
+    "different ids per chunk": (raw(HEAD, *map(event, IDS), event(USAGE % 3) + OK_END), RequestStatus.OK, 3, ""),
     "80 KiB in one event": (raw(HEAD, event(LARGE) + OK_END), RequestStatus.OK, 1, ""),
     "invalid UTF-8": (raw(HEAD, event(BROKEN) + OK_END), RequestStatus.OK, 1, ""),
     "a huge header": (raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000), RequestStatus.INVALID, 0, "head of the answer"),

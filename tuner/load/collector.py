@@ -5,20 +5,19 @@ Runs away from the generator process, so that JSON costs no token its exact time
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from math import nan
-from operator import sub
 from typing import TYPE_CHECKING, Any
 
-from sessions.clock import NS_PER_MS, NS_PER_S
+from sessions.clock import NS_PER_MS
 from sessions.requests import ABSENT, ClockKind, RequestStatus, RequestTable
-from tuner.load.answers import StreamedAnswer, error_text, one_line
+from tuner.load.answers import error_text, one_line
 from tuner.load.hotpath import frames
 from tuner.load.likeness import Likeness, Tails, chunk_end
 from tuner.load.live import LiveWindow
+from tuner.load.pending import MAX_CHUNK_TOKENS, MAX_INT32, Pending, Reads
 from tuner.load.sse import Dechunker, EventSplitter
 
 if TYPE_CHECKING:
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from tuner.load.sse import Event
 
 _MAX_ERROR_BODY_BYTES = 64 * 1024
-_MAX_INT32 = (1 << 31) - 1
-_MAX_CHUNK_TOKENS = (1 << 16) - 1
 _MAX_ERROR_TEXTS = 1000
 
 _STATUS_OF_END = {
@@ -63,84 +60,6 @@ class Finished:
     osl_tokens: int
 
 
-class _Reads:
-    """A READS frame taken apart; `bounds` is where in the body each read ended."""
-
-    __slots__ = ("body", "bounds", "empty_ns", "kernel_ns", "sizes", "user_ns")
-
-    def __init__(self, payload: bytes) -> None:
-        count, offset_ns = frames.READS_HEAD.unpack_from(payload)
-        numbers = array("q")
-        at = frames.READS_HEAD.size
-        numbers.frombytes(payload[at : at + 32 * count])
-        at += 32 * count
-        stamps = numbers[: 2 * count]
-        self.kernel_ns = [
-            seconds * NS_PER_S + rest_ns - offset_ns for seconds, rest_ns in zip(stamps[::2], stamps[1::2], strict=True)
-        ]
-        self.user_ns = numbers[2 * count : 3 * count]
-        self.empty_ns = numbers[3 * count :]
-        self.sizes = array("i")
-        self.sizes.frombytes(payload[at : at + 4 * count])
-        self.bounds = list(accumulate(self.sizes))
-        self.body = payload[at + 4 * count :]
-
-
-class _Pending:
-    """A request under way, with what has come of its answer."""
-
-    __slots__ = (
-        "answer", "begun", "body", "chunk_ns", "chunk_tokens", "content_type", "dechunker", "doubtful", "http_status",
-        "keep_text", "lag_first_us", "lag_max_us", "left_some", "likeness", "planned", "read_ns", "reused", "scheduled_ns",
-        "sent_ns", "since_ns", "splitter", "user_clock",
-    )  # fmt: skip
-
-    def __init__(self, planned: PlannedRequest, *, keep_text: bool) -> None:
-        self.planned = planned
-        self.begun = False
-        self.scheduled_ns = self.sent_ns = self.read_ns = 0
-        self.reused = 0
-        self.http_status = 0
-        self.content_type = b""
-        self.splitter: EventSplitter | None = None
-        self.dechunker: Dechunker | None = None
-        self.keep_text = keep_text
-        self.answer = StreamedAnswer(keep_text=keep_text)
-        self.body = b""
-        self.chunk_ns: list[int] = []
-        self.chunk_tokens: list[int] = []
-        self.doubtful = 0
-        self.lag_first_us = ABSENT
-        self.lag_max_us = ABSENT
-        self.user_clock = False
-        self.since_ns = 0
-        self.left_some = False
-        self.likeness: Likeness | None = None
-
-    def next_since_ns(self, empty_ns: int) -> int:
-        """The latest time at which nothing of the next read had arrived; what the read before left may be as old as that."""
-        return self.since_ns if self.left_some else max(empty_ns, self.read_ns)
-
-    def note_read(self, since_ns: int, user_ns: int, size: int) -> None:
-        """A read is dealt with."""
-        self.since_ns, self.read_ns, self.left_some = since_ns, user_ns, size >= frames.FULL_READ_BYTES
-
-    def place_each(self, reads: _Reads, tokens: list[int]) -> bool:
-        """Give the one event of each read its time, where that is simple: returns whether it was."""
-        kernel_ns, user_ns = reads.kernel_ns, reads.user_ns
-        if not self.chunk_ns or kernel_ns[0] < self.sent_ns:
-            return False
-        lags_ns = list(map(sub, user_ns, kernel_ns))
-        if min(lags_ns) < 0 or max(tokens) > _MAX_CHUNK_TOKENS:
-            return False
-        self.lag_max_us = max(self.lag_max_us, min(max(lags_ns) // 1000, _MAX_INT32))
-        self.chunk_ns += kernel_ns
-        self.chunk_tokens += tokens
-        before_ns = user_ns[-2] if len(user_ns) > 1 else self.read_ns
-        self.note_read(max(reads.empty_ns[-1], before_ns), user_ns[-1], reads.sizes[-1])
-        return True
-
-
 class Collector:
     """Takes the generator's frames of one level and gives out finished requests.
 
@@ -164,11 +83,11 @@ class Collector:
         self._clock = clock
         self._keep_text = keep_text
         self._end_mark_needed = end_mark_needed
-        self._pending: dict[int, _Pending] = {}
+        self._pending: dict[int, Pending] = {}
         self._rows: list[dict[str, Any]] = []
         self._errors: dict[str, int] = {}
         self._tails = Tails()
-        self._handlers: dict[int, Callable[[_Pending, bytes], Finished | None]] = {
+        self._handlers: dict[int, Callable[[Pending, bytes], Finished | None]] = {
             frames.BEGIN: self._on_begin,
             frames.HEAD: self._on_head,
             frames.READS: self._on_reads,
@@ -177,7 +96,7 @@ class Collector:
 
     def expect(self, planned: PlannedRequest) -> None:
         """A request is on its way to the generator."""
-        self._pending[planned.index] = _Pending(planned, keep_text=self._keep_text and planned.more)
+        self._pending[planned.index] = Pending(planned, keep_text=self._keep_text and planned.more)
 
     def forget(self, index: int) -> None:
         """A request will never be sent after all."""
@@ -200,13 +119,13 @@ class Collector:
         texts, self._errors = tuple(self._errors), {}
         return RequestTable.from_rows(rows, errors=texts)
 
-    def _on_begin(self, pending: _Pending, payload: bytes) -> None:
+    def _on_begin(self, pending: Pending, payload: bytes) -> None:
         pending.scheduled_ns, pending.sent_ns, pending.reused, resent = frames.BEGIN_FIELDS.unpack(payload)
         pending.read_ns = pending.sent_ns
         pending.begun = True
         self.resent += resent
 
-    def _on_head(self, pending: _Pending, payload: bytes) -> None:
+    def _on_head(self, pending: Pending, payload: bytes) -> None:
         pending.http_status, framing = frames.HEAD_FIELDS.unpack_from(payload)
         pending.content_type = payload[frames.HEAD_FIELDS.size :]
         if pending.http_status == 200 and b"json" not in pending.content_type:
@@ -216,8 +135,8 @@ class Collector:
         elif framing == frames.FRAMING_CHUNKED:
             pending.dechunker = Dechunker()
 
-    def _on_reads(self, pending: _Pending, payload: bytes) -> None:
-        reads = _Reads(payload)
+    def _on_reads(self, pending: Pending, payload: bytes) -> None:
+        reads = Reads(payload)
         body = reads.body
         splitter = pending.splitter
         if splitter is None:
@@ -231,7 +150,7 @@ class Collector:
         self._note_live(pending, first_new)
 
     def _read_events(
-        self, pending: _Pending, splitter: EventSplitter, body: bytes, bounds: list[int]
+        self, pending: Pending, splitter: EventSplitter, body: bytes, bounds: list[int]
     ) -> tuple[list[int], list[int]]:
         """Tokens of every event that brought some, and where in the body it ended (or the piece in which it did)."""
         likeness, answer = pending.likeness, pending.answer
@@ -260,7 +179,7 @@ class Collector:
             at = stop
         return tokens, ends
 
-    def _place_all(self, pending: _Pending, reads: _Reads, tokens: list[int], ends: list[int]) -> None:
+    def _place_all(self, pending: Pending, reads: Reads, tokens: list[int], ends: list[int]) -> None:
         """Give the tokens of a frame their times, read by read."""
         at = 0
         for place, (kernel_ns, user_ns) in enumerate(zip(reads.kernel_ns, reads.user_ns, strict=True)):
@@ -271,7 +190,7 @@ class Collector:
             at = stop
             pending.note_read(since_ns, user_ns, reads.sizes[place])
 
-    def _place(self, pending: _Pending, counts: list[int], kernel_ns: int, user_ns: int, since_ns: int) -> None:
+    def _place(self, pending: Pending, counts: list[int], kernel_ns: int, user_ns: int, since_ns: int) -> None:
         """Give the tokens of one read, event by event, their time."""
         if not pending.sent_ns <= kernel_ns <= user_ns:
             # Over TLS and elsewhere there is none; after the wall clock was set it cannot be true.
@@ -280,9 +199,9 @@ class Collector:
         else:
             lag_us = (user_ns - kernel_ns) // 1000
             if lag_us > pending.lag_max_us:
-                pending.lag_max_us = min(lag_us, _MAX_INT32)
+                pending.lag_max_us = min(lag_us, MAX_INT32)
             if not pending.chunk_ns:
-                pending.lag_first_us = min(lag_us, _MAX_INT32)
+                pending.lag_first_us = min(lag_us, MAX_INT32)
         if len(counts) > 1:
             if kernel_ns - since_ns <= frames.TOGETHER_NS:
                 counts = [sum(counts)]
@@ -290,9 +209,9 @@ class Collector:
                 pending.doubtful += len(counts) - (not pending.chunk_ns)
         for tokens in counts:
             pending.chunk_ns.append(kernel_ns)
-            pending.chunk_tokens.append(min(_MAX_CHUNK_TOKENS, tokens))
+            pending.chunk_tokens.append(min(MAX_CHUNK_TOKENS, tokens))
 
-    def _note_live(self, pending: _Pending, first_new: int) -> None:
+    def _note_live(self, pending: Pending, first_new: int) -> None:
         """Tell the sliding window about the chunks of one frame."""
         live = self.live
         chunk_ns, chunk_tokens = pending.chunk_ns[first_new:], pending.chunk_tokens[first_new:]
@@ -309,7 +228,7 @@ class Collector:
         if gaps_ms:
             live.note_gaps(chunk_ns[-1], gaps_ms)
 
-    def _on_end(self, pending: _Pending, payload: bytes) -> Finished:
+    def _on_end(self, pending: Pending, payload: bytes) -> Finished:
         end_ns, code = frames.END_FIELDS.unpack_from(payload)
         text = payload[frames.END_FIELDS.size :].decode("utf-8", "replace")
         del self._pending[pending.planned.index]
@@ -327,7 +246,7 @@ class Collector:
         answer_text = "".join(pending.answer.text)
         return Finished(pending.planned, status, end_ns, answer_text, osl_tokens)
 
-    def _judge(self, pending: _Pending, code: int, text: str) -> tuple[RequestStatus, str]:
+    def _judge(self, pending: Pending, code: int, text: str) -> tuple[RequestStatus, str]:
         """How a request ended, and why in one line ("" when well)."""
         answer = pending.answer
         if code != frames.ENDED_WHOLE:
@@ -346,7 +265,7 @@ class Collector:
             return RequestStatus.CUT, "the stream ended without [DONE] and without a finish reason"
         return RequestStatus.OK, ""
 
-    def _settle_tokens(self, pending: _Pending) -> int:
+    def _settle_tokens(self, pending: Pending) -> int:
         """Output tokens of an answer, and tokens per chunk that agree with it: usage is right, chunks are a guess."""
         answer = pending.answer
         total = answer.completion_tokens
@@ -357,13 +276,13 @@ class Collector:
         chunks = len(pending.chunk_tokens)
         if total > seen and chunks and not answer.counted:
             pending.chunk_tokens = [
-                min((place + 1) * total // chunks - place * total // chunks, _MAX_CHUNK_TOKENS)
+                min((place + 1) * total // chunks - place * total // chunks, MAX_CHUNK_TOKENS)
                 for place in range(chunks)
             ]
             self.live.output_tokens_total += total - seen
         return total
 
-    def _add_row(self, pending: _Pending, status: RequestStatus, error: str, end_ns: int, osl_tokens: int) -> None:
+    def _add_row(self, pending: Pending, status: RequestStatus, error: str, end_ns: int, osl_tokens: int) -> None:
         planned, answer, clock, sent_ns = pending.planned, pending.answer, self._clock, pending.sent_ns
         chunk_ns = pending.chunk_ns
         first_ns = chunk_ns[0] if chunk_ns else ABSENT
@@ -390,7 +309,7 @@ class Collector:
                 "doubtful_gaps": pending.doubtful,
                 "reused": pending.reused,
                 "error": self._error_place(error),
-                "chunk_us": [min((arrived_ns - sent_ns) // 1000, _MAX_INT32) for arrived_ns in chunk_ns],
+                "chunk_us": [min((arrived_ns - sent_ns) // 1000, MAX_INT32) for arrived_ns in chunk_ns],
                 "chunk_tokens": pending.chunk_tokens,
             }
         )

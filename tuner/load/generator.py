@@ -148,11 +148,11 @@ class LoadGenerator:
         while len(self._processes) < wanted:
             self._processes.append(GeneratorProcess())
         elsewhere = max(0, min(len(self._further), int(level_share(job.level)) - wanted))
-        while len(self._elsewhere) < elsewhere:
-            self._elsewhere.append(self._further[len(self._elsewhere)]())
-        processes: list[OwnersEnd] = [*self._processes[:wanted], *self._elsewhere[:elsewhere]]
         finished = False
         try:
+            while len(self._elsewhere) < elsewhere:
+                self._elsewhere.append(self._further[len(self._elsewhere)]())
+            processes: list[OwnersEnd] = [*self._processes[:wanted], *self._elsewhere[:elsewhere]]
             result = LevelRun(job, processes, on_requests, on_progress, stopped).run()
             finished = True
         finally:

@@ -132,6 +132,16 @@ class Connection:
             return False
         return False
 
+    def is_quiet(self) -> bool:
+        """Whether an idle connection was woken by TLS alone, whose session tickets come after the handshake."""
+        if self._tls is None:
+            return False
+        try:
+            self._tls.recv(1)
+        except OSError as error:
+            return _tls_wants_more(error)
+        return False
+
     def send(self, payload: bytes) -> None:
         """Write a request, as much of it as the kernel takes; `send_rest` writes the remainder.
 

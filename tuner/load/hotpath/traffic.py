@@ -21,6 +21,7 @@ from tuner.load.hotpath.connection import (
     make_tls_context,
 )
 from tuner.load.hotpath.exchange import FLUSH_NS, Exchange
+from tuner.load.hotpath.limits import limit_reached, limit_text
 from tuner.load.hotpath.pause import Pause
 from tuner.load.hotpath.schedule import Schedule
 
@@ -158,8 +159,9 @@ class Traffic:
             self._on_connecting(connection, now_ns)
         elif connection.state == IDLE:
             # Nothing was asked, so this is the server closing, or talking out of turn.
-            self._idle.remove(connection)
-            self._drop(connection)
+            if not connection.is_quiet():
+                self._idle.remove(connection)
+                self._drop(connection)
         elif connection.state == SENDING:
             if mask & IN:
                 self.on_answer(connection, empty_ns)
@@ -174,7 +176,7 @@ class Traffic:
             if exchange is not None:
                 in_flight += 1
                 age_ns += now_ns - exchange.sent_ns
-                over = self._limit_reached(exchange, now_ns)
+                over = limit_reached(self._settings, exchange, now_ns)
                 if over is not None:
                     self._finish(connection, now_ns, *over)
                 else:
@@ -227,30 +229,13 @@ class Traffic:
         else:
             self.lane.pop(connection.fd, None)
 
-    def _limit_reached(self, exchange: Exchange, now_ns: int) -> tuple[int, str] | None:
-        """Why a request must end now: code and text, or None while it may go on."""
-        settings = self._settings
-        age_ns = now_ns - exchange.sent_ns
-        if 0 <= exchange.item.cancel_after_ns <= age_ns:
-            return frames.ENDED_CANCELLED, "given up by the workload"
-        if not exchange.body_started:
-            if age_ns > settings.first_byte_timeout_ns:
-                return frames.ENDED_TIMEOUT, _limit_text("no token", settings.first_byte_timeout_ns)
-        elif now_ns - exchange.last_read_ns > settings.idle_timeout_ns:
-            return frames.ENDED_TIMEOUT, _limit_text("silent", settings.idle_timeout_ns)
-        if age_ns > settings.total_timeout_ns:
-            return frames.ENDED_TIMEOUT, _limit_text("not done", settings.total_timeout_ns)
-        if exchange.answer.body_bytes > settings.max_body_bytes:
-            return frames.ENDED_INVALID, f"the body of the answer exceeds {settings.max_body_bytes} bytes"
-        return None
-
     def _limit_connecting(self, connection: Connection, now_ns: int) -> None:
         """Give up a connection that does not come about."""
         limit_ns = self._settings.connect_timeout_ns
         if now_ns - connection.opened_ns > limit_ns:
             self._connecting -= 1
             self._drop(connection)
-            self._on_connect_failed(connection.waiting, now_ns, _limit_text("no connection", limit_ns))
+            self._on_connect_failed(connection.waiting, now_ns, limit_text("no connection", limit_ns))
             if self.opening:
                 self._open_more(now_ns)
 
@@ -433,7 +418,3 @@ def _failure_text(error: OSError) -> str:
     if error.errno == EMFILE:
         return "no more file descriptors: raise the limit of open files (ulimit -n)"
     return error.strerror or str(error)
-
-
-def _limit_text(what: str, limit_ns: int) -> str:
-    return f"{what} within {limit_ns / 1e9:g} s"
