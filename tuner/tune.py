@@ -6,13 +6,15 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
 from sessions.reader import SessionReader
 from sessions.records import PROOF, REFERENCE
 from tuner.budget import Budget
 from tuner.errors import BadPlan
 from tuner.explaining import deciding_level, explain
 from tuner.fleet.neighbours import check_neighbours
-from tuner.fleet.side_by_side import side_by_side
 from tuner.fleet.storage import is_outage, patiently, signs_of_life
 from tuner.proof_rounds import prove
 from tuner.quality.gate import QualityGate
@@ -20,7 +22,8 @@ from tuner.rescoring import QUALITY, SCORED_FOR, adopt_plan, past_trials, purpos
 from tuner.search.exchange import BASELINE, Result
 from tuner.search.levels import DecidingLevels, ListedLevels
 from tuner.searching import knob_facts, open_search
-from tuner.steering import with_objective, with_range
+from tuner.side_by_side import side_by_side
+from tuner.steering import domain_words, with_objective, with_range
 from tuner.trial import Order
 
 if TYPE_CHECKING:
@@ -88,9 +91,13 @@ class TuneJob:
 
         Returns:
             Why it ended, in words.
+
+        Raises:
+            BadStorage: If another driver has taken the study.
+            StorageGone: If its database did not come back in time.
         """
         control = self._bench.control
-        with signs_of_life(self._storage, self._rows_under_way):
+        async with signs_of_life(self._storage, self._rows_under_way, control.end):
             reason = await self._search_on()
             if not control.stop.is_set() and self._bench.plan.search.proof_rounds:
                 await prove(self._bench, self._fleet, self._search, self.best)
@@ -111,6 +118,10 @@ class TuneJob:
             return "done", commands[kind](args)
         except BadPlan as error:
             return "refused", str(error)
+        except (StorageInternalError, SQLAlchemyError) as error:
+            if not self._is_outage(error):
+                raise
+            return "refused", "the database of the study does not answer now: ask again when it is back"
 
     def close(self) -> None:
         """Let go of the study."""
@@ -125,7 +136,7 @@ class TuneJob:
                 return reason
             lanes = await self._lanes_that_bear(lanes)
         while True:
-            reasons = await side_by_side(self._keep_running, lanes)
+            reasons = await side_by_side(self._keep_running() for _ in range(lanes))
             if not self._wants_proof:
                 return reasons[0]
             self._wants_proof = False
@@ -212,7 +223,7 @@ class TuneJob:
         await self._patiently(lambda: self._link(search, proposal, result.number))
         await self._patiently(lambda: self._tell(search, proposal, result))
         self._find_best(announce=proposal.kind != BASELINE)
-        self._explain()
+        await self._patiently(self._explain)
 
     async def _record_reference(self) -> None:
         """Start the unaltered model for its answers alone: no baseline has recorded them."""
@@ -244,9 +255,13 @@ class TuneJob:
         """The same while the database of the study may be gone: it is done once more when the trial is over."""
         try:
             self._link(search, proposal, number)
-        except Exception as error:
-            if self._storage is None or not is_outage(error):
+        except (StorageInternalError, SQLAlchemyError) as error:
+            if not self._is_outage(error):
                 raise
+
+    def _is_outage(self, error: Exception) -> bool:
+        """Whether the study's database is gone for now; a session file never is."""
+        return self._storage is not None and is_outage(error)
 
     def _link(self, search: StudySearch, proposal: Proposal, number: int) -> None:
         """Remember which trial runs a proposal; a search made anew meanwhile does not know the proposal."""
@@ -321,8 +336,10 @@ class TuneJob:
         return f"place {place} is taken out of the queue"
 
     def _change_range(self, args: Mapping[str, Any]) -> str:
-        self._change(with_range(self._bench.plan, self._bench.engine, args))
-        return f"{args['knob']}: {_domain_words(args['domain'])}; the search goes on from what was measured"
+        plan = with_range(self._bench.plan, self._bench.engine, args)
+        self._change(plan)
+        words = domain_words(plan.knobs[str(args["knob"])])
+        return f"{args['knob']}: {words}; the search goes on from what was measured"
 
     def _change_objective(self, args: Mapping[str, Any]) -> str:
         self._change(with_objective(self._bench.plan, args))
@@ -355,9 +372,3 @@ def _may_be_chance(proposal: Proposal, result: TrialResult) -> bool:
     """Whether a start may go better the next time: the first one also finds empty caches, and compiles longer than any other."""
     first = proposal.kind == BASELINE and result.failure is not None and result.failure.kind == "timeout"
     return result.state == "failed" or first
-
-
-def _domain_words(domain: object) -> str:
-    if isinstance(domain, dict):
-        return f"{domain.get('low'):g} to {domain.get('high'):g}"
-    return ", ".join(str(each) for each in domain) if isinstance(domain, list) else f"held at {domain}"

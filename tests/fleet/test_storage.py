@@ -9,7 +9,15 @@ import optuna
 import pytest
 
 from benchmarks.cluster.postgres import Postgres
-from tuner.fleet.storage import BadStorage, SharedStorage, StorageGone, patiently, shown, storage_url
+from tuner.fleet.storage import (
+    BadStorage,
+    SharedStorage,
+    StorageGone,
+    patiently,
+    shown,
+    signs_of_life,
+    storage_url,
+)
 
 pytestmark = [pytest.mark.real, pytest.mark.xdist_group("postgres"), pytest.mark.filterwarnings("ignore:Heartbeat")]
 
@@ -125,5 +133,48 @@ async def test_patience_ends(study: str) -> None:
 
     with pytest.raises(StorageGone, match="did not come back within"):
         await patiently(lambda: shared.beat(()), lambda _: None, patience_s=0.2, retry_s=0.05)
+    shared.close()
+    server.close()
+
+
+async def test_a_driver_whose_study_was_taken_ends_in_good_order_and_says_so(postgres: Postgres, study: str) -> None:
+    first = SharedStorage.open(postgres.url(), study)
+    postgres.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'")
+    second = SharedStorage.open(postgres.url(), study)
+    taken = asyncio.Event()
+
+    with pytest.raises(BadStorage, match="driven by another trtune"):
+        async with signs_of_life(first, lambda: (), taken.set, period_s=0.05):
+            await asyncio.wait_for(taken.wait(), 20)
+
+    first.close()
+    second.close()
+
+
+async def test_signs_of_life_go_on_after_an_outage(study: str) -> None:
+    server = Postgres()
+    server.start()
+    server.create()
+    shared = SharedStorage.open(server.url(), study)
+    one = optuna.create_study(study_name=study, storage=shared.optuna)
+    under_way = one.ask()
+    failed, again = asyncio.Event(), asyncio.Event()
+
+    def rows() -> tuple[int, ...]:
+        try:
+            found = (int(one.get_trials(deepcopy=False)[under_way.number]._trial_id),)
+        except optuna.exceptions.StorageInternalError:
+            failed.set()
+            raise
+        if failed.is_set():
+            again.set()
+        return found
+
+    async with signs_of_life(shared, rows, lambda: None, period_s=0.05):
+        server.stop()
+        await asyncio.wait_for(failed.wait(), 20)
+        server.start()
+        await asyncio.wait_for(again.wait(), 20)
+
     shared.close()
     server.close()

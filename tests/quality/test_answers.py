@@ -69,6 +69,16 @@ async def test_completions_with_logprobs_come_first(serve: Serve) -> None:
     assert answer == Answer((" a", " b", END), (-0.1, -0.2, None))
 
 
+async def test_log_probabilities_that_do_not_fit_the_tokens_are_left_alone(serve: Serve) -> None:
+    told = {"text": " a b", "finish_reason": "stop", "logprobs": {"tokens": [" a", " b"], "token_logprobs": [-0.1]}}
+    url = await serve(lambda path, _: (200 if path == "/v1/completions" else 404, {"choices": [told]}))
+
+    answer, way = await first_answer(url)
+
+    assert way == Way("completions", False)
+    assert answer.pieces == (" a", " b", END)
+
+
 async def test_a_server_that_refuses_them_is_asked_by_chat(serve: Serve) -> None:
     def answer(path: str, _: dict[str, Any]) -> tuple[int, object]:
         if path.endswith("/chat/completions"):

@@ -26,6 +26,9 @@ class Fleet(Protocol):
             gpus: GPUs it needs, all on one host.
             on_number: Told the trial's number in the session; once more when it has to begin again elsewhere.
 
+        Returns:
+            What became of it; `interrupted` with the number `NOT_BEGUN` when the work ended before there was a place.
+
         Raises:
             BadPlan: If no host has that many GPUs.
         """

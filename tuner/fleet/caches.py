@@ -34,6 +34,4 @@ def cache_environment(lane: int, environment: Mapping[str, str], root: Path | No
     if lane == 0:
         return {}
     root = root or platformdirs.user_cache_path("trtune") / "lanes"
-    return {
-        name: str(root / str(lane) / folder) for name, folder in CACHE_VARIABLES.items() if name not in environment
-    }
+    return {name: str(root / str(lane) / folder) for name, folder in CACHE_VARIABLES.items() if name not in environment}

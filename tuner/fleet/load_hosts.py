@@ -10,7 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from tuner.fleet.forwarding import ClockLink
-from tuner.fleet.ray_fleet import EXCHANGES, NoCluster, connect
+from tuner.fleet.ray_cluster import EXCHANGES, NoCluster, connect, telling_line
+from tuner.load.errors import GeneratorLost
 from tuner.load.process import OwnersEnd, end_generator, start_generator
 from tuner.load.relayed import RelayedGenerator
 
@@ -97,16 +98,23 @@ async def open_load_hosts(address: str, count: int) -> list[Callable[[], OwnersE
 
 
 def _open(ray: Any, places: Any, place: int) -> RelayedGenerator:
-    """Start a generator on its node and compare clocks."""
+    """Start a generator on its node and compare clocks.
+
+    Raises:
+        GeneratorLost: If it does not start there.
+    """
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     strategy = PlacementGroupSchedulingStrategy(places, placement_group_bundle_index=place)
     options = {"num_cpus": 1, "max_concurrency": CALLS_AT_ONCE, "scheduling_strategy": strategy}
     actor = ray.remote(GeneratorHost).options(**options).remote()
-    _, pid = ray.get(actor.greet.remote())
     exchanges = []
-    for _ in range(EXCHANGES):
-        sent_ns = time.monotonic_ns()
-        theirs_ns = ray.get(actor.now.remote())
-        exchanges.append((sent_ns, theirs_ns, time.monotonic_ns()))
+    try:
+        _, pid = ray.get(actor.greet.remote())
+        for _ in range(EXCHANGES):
+            sent_ns = time.monotonic_ns()
+            theirs_ns = ray.get(actor.now.remote())
+            exchanges.append((sent_ns, theirs_ns, time.monotonic_ns()))
+    except ray.exceptions.RayError as error:
+        raise GeneratorLost(f"no generator starts on a node of the cluster: {telling_line(error)}") from None
     return RelayedGenerator(_Carrier(ray, actor), ClockLink.best_of(exchanges).offset_ns, pid)

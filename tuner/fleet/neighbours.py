@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sessions.records import PROOF
+from tuner.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,6 +111,6 @@ async def check_neighbours(
         finally:
             meeting.leave()  # in case it failed before it came to the meeting
 
-    results = await asyncio.gather(*(run() for _ in range(lanes)))
+    results = await side_by_side(run() for _ in range(lanes))
     scores = [result.score.value for result in results if result.score is not None and result.score.value is not None]
     return Disturbance.between(objective, alone, scores) if len(scores) == lanes else None

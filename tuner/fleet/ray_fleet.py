@@ -11,21 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
-import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from engines.errors import EngineError
 from engines.failure import Failure
+from sessions.lanes import PLACED
 from sessions.records import FailureRecord
-from tuner.errors import BadPlan, TunerError
+from tuner.errors import BadPlan
 from tuner.fleet.actor import own_version, trial_actor
 from tuner.fleet.forwarding import ClockLink, Merge
 from tuner.fleet.opening import hardware_from
-from tuner.load.errors import LoadError
-from tuner.trial import TrialResult
+from tuner.fleet.ray_cluster import EXCHANGES, NoCluster, connect, future_of, own_error, telling_line
+from tuner.trial import NOT_BEGUN, TrialResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,14 +34,9 @@ if TYPE_CHECKING:
     from tuner.search.problem import Hardware
     from tuner.trial import Order
 
-EXCHANGES: Final = 7
-"""Questions for the time of a host; the quickest answer tells most."""
-
 LOST_LIMIT: Final = 3
 """Nodes a trial may lose before it counts as failed."""
 
-ANSWER_S: Final = 5.0
-CONNECT_S: Final = 30.0
 NODES_S: Final = 600.0
 """How long the nodes of a cluster may take to join it."""
 
@@ -54,12 +47,12 @@ TRTUNE_CPUS: Final = 1
 """CPUs that Ray sets aside for the load and the samplers of a trial."""
 
 
-class NoCluster(TunerError):
-    """The cluster cannot be used."""
-
-
 class _Lost(Exception):
     """The node of a trial is gone."""
+
+
+class _Ended(Exception):
+    """The work was ended while a trial waited for a place."""
 
 
 @dataclass(slots=True)
@@ -114,7 +107,10 @@ class RayFleet:
         most = self.most_gpus()
         if not most:
             return None
-        host = await self._host(1)
+        try:
+            host = await self._host(1)
+        except _Ended:
+            return None
         self._idle.append(host)
         return hardware_from(host.greeting.name, most)
 
@@ -142,7 +138,10 @@ class RayFleet:
     ) -> TrialResult:
         recorder, lost = self._bench.recorder, 0
         while True:
-            host = await self._host(gpus)
+            try:
+                host = await self._host(gpus)
+            except _Ended:
+                return TrialResult(NOT_BEGUN, "interrupted")
             number = recorder.start_trial(order.kind, order.params)
             on_number(number)
             try:
@@ -184,7 +183,12 @@ class RayFleet:
             )
 
     async def _host(self, gpus: int) -> _Host:
-        """An actor on a node with so many GPUs: one that is idle, or a new one as soon as Ray finds a place."""
+        """An actor on a node with so many GPUs: one that is idle, or a new one as soon as Ray finds a place.
+
+        Raises:
+            _Ended: If the work ends before there is one.
+            NoCluster: If node after node dies, or one cannot run trials.
+        """
         for host in self._idle:
             if host.gpus == gpus:
                 self._idle.remove(host)
@@ -214,7 +218,7 @@ class RayFleet:
 
         resources: dict[str, float] = {"CPU": TRTUNE_CPUS, **({"GPU": gpus} if gpus else {})}
         place = placement_group([resources], strategy="STRICT_PACK")
-        ready = _future(place.ready())
+        ready = future_of(place.ready())
         try:
             done, _ = await asyncio.wait({ready}, timeout=PLACE_SAY_S)
             if not done:
@@ -236,10 +240,10 @@ class RayFleet:
             .remote(f"lane{lane}")
         )
         try:
-            greeting: Greeting = await _future(actor.greet.remote())
+            greeting: Greeting = await future_of(actor.greet.remote())
         except self._ray.exceptions.RayTaskError as error:
             raise NoCluster(
-                f"a node cannot run trials: {_reason(error)}; install trtune {self._version} there"
+                f"a node cannot run trials: {telling_line(error)}; install trtune {self._version} there"
             ) from None
         if greeting.version != self._version:
             self._ray.kill(actor)
@@ -253,7 +257,7 @@ class RayFleet:
         clock, exchanges = self._bench.recorder.clock, []
         for _ in range(EXCHANGES):
             sent_ns = clock.now()
-            theirs_ns = await _future(actor.now.remote())
+            theirs_ns = await future_of(actor.now.remote())
             exchanges.append((sent_ns, theirs_ns, clock.now()))
         return ClockLink.best_of(exchanges)
 
@@ -272,22 +276,22 @@ class RayFleet:
             "gpus": list(host.greeting.gpus),
             "clock_error_ns": host.link.error_ns,
         }
-        bench.recorder.event("placed", f"trial {number} runs on {host.greeting.host}", trial=number, data=where)
+        bench.recorder.event(PLACED, f"trial {number} runs on {host.greeting.host}", trial=number, data=where)
         wishes = _Wishes(control)
         try:
-            running = _future(host.actor.run.remote(bench.plan.model_dump(mode="json"), order, number))
+            running = future_of(host.actor.run.remote(bench.plan.model_dump(mode="json"), order, number))
             while not running.done():
                 for name in wishes.new():
                     host.actor.wish.remote(name)
-                merge.apply(await _future(host.actor.take.remote()))
+                merge.apply(await future_of(host.actor.take.remote()))
             result: TrialResult = await running
-            merge.apply(await _future(host.actor.take_now.remote()))
+            merge.apply(await future_of(host.actor.take_now.remote()))
         except BaseException as error:
             self._release(host)
             if isinstance(error, self._ray.exceptions.RayActorError):
                 raise _Lost(str(error)) from None
             if isinstance(error, self._ray.exceptions.RayTaskError):
-                raise _cause(error) from None
+                raise own_error(error) from None
             raise
         if self._waiting:
             self._release(host)  # a trial of another size waits for what it holds
@@ -296,13 +300,17 @@ class RayFleet:
         return result
 
     async def _or_end(self, waiting: asyncio.Future[Any]) -> None:
-        """Wait, unless the work is ended meanwhile."""
+        """Wait, unless the work is ended meanwhile.
+
+        Raises:
+            _Ended: If it is.
+        """
         ending = asyncio.ensure_future(self._bench.control.stop.wait())
         await asyncio.wait({waiting, ending}, return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
         if not waiting.done():
             waiting.cancel()
-            raise asyncio.CancelledError
+            raise _Ended
 
     def _tell_lost(self, host: _Host, number: int) -> None:
         recorder = self._bench.recorder
@@ -327,54 +335,6 @@ class RayFleet:
             remove_placement_group(place)
 
 
-async def connect(address: str) -> Any:
-    """Ray, connected to a cluster; connected already, it stays so.
-
-    Args:
-        address: `ray://HOST:10001`, `HOST:6379`, or `auto` for the one this host belongs to.
-
-    Raises:
-        NoCluster: If Ray is not installed or nobody answers.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise NoCluster("--cluster needs Ray: pip install 'trtune[cluster]'") from None
-    if ray.is_initialized():
-        return ray
-    await _require_answer(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody outside
-    try:
-        connecting = asyncio.to_thread(
-            ray.init, address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False
-        )
-        await asyncio.wait_for(connecting, CONNECT_S)
-    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
-        raise NoCluster(_no_answer(address, str(error))) from None
-    return ray
-
-
-async def _require_answer(address: str) -> None:
-    """Make sure that somebody listens: Ray itself would try for minutes.
-
-    Raises:
-        NoCluster: If nobody does.
-    """
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return  # `auto`, `local`: Ray knows where to look
-    try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), ANSWER_S)
-    except (OSError, TimeoutError) as error:
-        raise NoCluster(_no_answer(address, str(error))) from None
-    writer.close()
-
-
-def _no_answer(address: str, told: str) -> str:
-    reason = told.strip().splitlines()[0][:120] if told.strip() else "no answer"
-    return f"no Ray cluster answers at {address} ({reason}): start one with `ray start --head`, or check the address"
-
-
 @dataclass(slots=True)
 class _Wishes:
     """What an operator wants of a trial on another host, as it changes."""
@@ -394,20 +354,3 @@ class _Wishes:
             self._told = ending
             wishes.append(ending)
         return wishes
-
-
-def _cause(error: Any) -> Exception:
-    """What went wrong on the other host, as the error of ours that it was there."""
-    cause = error.cause if isinstance(getattr(error, "cause", None), Exception) else None
-    return cause if isinstance(cause, TunerError | EngineError | LoadError) else TunerError(_reason(error))
-
-
-def _future(reference: Any) -> asyncio.Future[Any]:
-    """Ray's promise as asyncio's."""
-    return asyncio.wrap_future(reference.future())
-
-
-def _reason(error: Exception) -> str:
-    """The telling line of Ray's long errors."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:200]

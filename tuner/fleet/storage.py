@@ -9,7 +9,7 @@ import asyncio
 import socket
 import time
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from tuner.errors import TunerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from sqlalchemy.engine import Connection, Engine
 
@@ -168,29 +168,47 @@ class SharedStorage:
         self.optuna.engine.dispose()
 
 
-@contextmanager
-def signs_of_life(storage: SharedStorage | None, rows: Callable[[], tuple[int, ...]]) -> Iterator[None]:
+@asynccontextmanager
+async def signs_of_life(
+    storage: SharedStorage | None,
+    rows: Callable[[], tuple[int, ...]],
+    on_taken: Callable[[], None],
+    period_s: float = HEARTBEAT_S / 2,
+) -> AsyncIterator[None]:
     """While it lasts, trials under way are kept alive in the database; an outage is left to whoever needs it next.
 
     Args:
         storage: The database; None: the session file, which needs no signs.
         rows: Identities of the trials under way.
+        on_taken: Called when no more signs can be given: what is under way must end in good order.
+        period_s: Seconds between two signs.
+
+    Raises:
+        BadStorage: At the end, if another driver has taken the study meanwhile.
     """
     if storage is None:
         yield
         return
-    beating = asyncio.ensure_future(_beat(storage, rows))
+    beating = asyncio.create_task(_beat(storage, rows, period_s))
+    beating.add_done_callback(lambda task: None if task.cancelled() else on_taken())
     try:
         yield
     finally:
         beating.cancel()
+        await asyncio.wait({beating})
+        error = None if beating.cancelled() else beating.exception()
+    if error is not None:
+        raise error
 
 
-async def _beat(storage: SharedStorage, rows: Callable[[], tuple[int, ...]]) -> None:
+async def _beat(storage: SharedStorage, rows: Callable[[], tuple[int, ...]], period_s: float) -> None:
     while True:
-        with suppress(StorageGone):
+        try:
             await asyncio.to_thread(storage.beat, rows())
-        await asyncio.sleep(HEARTBEAT_S / 2)
+        except (StorageInternalError, SQLAlchemyError, StorageGone) as error:
+            if not is_outage(error):
+                raise
+        await asyncio.sleep(period_s)
 
 
 async def patiently(

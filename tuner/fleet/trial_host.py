@@ -98,6 +98,8 @@ class TrialHost:
             order: What is to be run.
             number: Its number in the driver's session.
         """
+        # A pause told during the trial before may have been lifted since; one that is in force is told again.
+        self._control.resume()
         plan = Plan.model_validate(plan_values)
         # An exporter in the plan shows the server's own GPUs; only a driver shows those of others too.
         watched = () if plan.gpu.dcgm_url else self._gpus

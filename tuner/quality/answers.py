@@ -134,7 +134,7 @@ def _read(body: Mapping[str, Any], way: Way) -> Answer | None:
         pieces = (
             _tokens(choice.get("logprobs")) if way.logprobs else [(word, None) for word in _WORD.findall(text or "")]
         )
-    except (KeyError, IndexError, TypeError, AttributeError):
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return None
     if not pieces and not ended:
         return None

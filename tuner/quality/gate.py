@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from engines.errors import EngineError
@@ -17,10 +18,11 @@ from tuner.quality.tasks import TaskError, run_tasks
 from tuner.rescoring import QUALITY
 from tuner.search.problem import Meaning, meaning_of
 from tuner.server import auth_headers
+from tuner.side_by_side import side_by_side
 from tuner.variants import knobs_of, wishes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from engines.base import ServerInfo
     from engines.knob import Value
@@ -207,7 +209,7 @@ class QualityGate:
 
     async def _answers(self, asker: Asker) -> tuple[Answer, ...]:
         first = await asker.ask(self._prompts[0], self._plan.tokens)  # finds out how to ask
-        rest = await self._all([asker.ask(prompt, self._plan.tokens) for prompt in self._prompts[1:]])
+        rest = await self._all([partial(asker.ask, prompt, self._plan.tokens) for prompt in self._prompts[1:]])
         return (first, *rest)
 
     async def _compared(self, reference: tuple[Answer, ...], asker: Asker) -> Comparison:
@@ -220,17 +222,17 @@ class QualityGate:
             return await asker.ask(text, tokens if exact else self._plan.tokens)
 
         pairs = zip(self._prompts, reference, strict=True)
-        return Comparison.sum_of(await self._all([one(prompt, expected) for prompt, expected in pairs]))
+        return Comparison.sum_of(await self._all([partial(one, prompt, expected) for prompt, expected in pairs]))
 
-    async def _all(self, questions: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    async def _all(self, questions: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
         """Ask some at a time; the first failure ends it."""
         turn = asyncio.Semaphore(AT_ONCE)
 
-        async def in_turn(question: Coroutine[Any, Any, T]) -> T:
+        async def in_turn(question: Callable[[], Awaitable[T]]) -> T:
             async with turn:
-                return await question
+                return await question()
 
-        return list(await asyncio.gather(*(in_turn(question) for question in questions)))
+        return await side_by_side(in_turn(question) for question in questions)
 
     def _asker(self, server: RunningServer, info: ServerInfo, way: Way | None = None) -> Asker:
         plan = self._bench.plan.engine
