@@ -54,7 +54,7 @@ class Kept:
     params: Params
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Upkeep:
     """The servers of a worker's trials, one at a time.
 
@@ -67,6 +67,7 @@ class Upkeep:
         places: Folders and ports.
         on_ready: Awaited when a server has become ready.
         keeps: Whether a server may go on running for the next trial.
+        up: Every upkeep of this worker whose server is up, this one and those of other lanes; copies share it.
         memory: The GPUs' memory; None where it is another host's.
         running: The server that is up, or None.
         listener: Takes the server's log lines first; those it uses do not go into the session's log.
@@ -82,6 +83,7 @@ class Upkeep:
     places: Places
     on_ready: Callable[[], Awaitable[None]]
     keeps: bool = True
+    up: list[Upkeep] = field(default_factory=list)
     memory: GpuMemory | None = field(init=False)
     running: RunningServer | None = field(init=False, default=None)
     listener: Callable[[str], bool] | None = field(init=False, default=None)
@@ -98,6 +100,11 @@ class Upkeep:
         local = self.plan.gpu.local and runs_here(self.plan.engine)
         only = self.places.gpus
         self.memory = GpuMemory(lambda: _read_gpus(only)) if local else None
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Processes of the server that is up; none of one that trtune did not start."""
+        return tuple(self.running.pids) if self.running is not None and self.running.owned else ()
 
     async def bring(self, number: int, params: Params) -> RunningServer:
         """A server with these settings, ready; after an interruption one that need not be.
@@ -155,7 +162,7 @@ class Upkeep:
         """Stop a server that was kept."""
         kept, self._kept = self._kept, None
         if kept is not None:
-            await kept.server.stop()
+            await self._end(kept.server)
 
     def _takes(self, before: Params, after: Params) -> bool:
         """Whether the running server can be given the new settings."""
@@ -185,7 +192,7 @@ class Upkeep:
             await self._stop(number, kept.server)
             return False
         except BaseException:
-            await kept.server.stop()
+            await self._end(kept.server)
             raise
         if finished:
             self.recorder.update_trial(
@@ -207,6 +214,7 @@ class Upkeep:
                 self.recorder.log("server", "info", line)
 
         server = self.running = await launcher_for(self.plan.engine).start(spec, on_log)
+        self.up.append(self)
         try:
             wait_ready = server.wait_ready(self.http, self.plan.engine.start_timeout_s)
             finished = await self._unless_interrupted(wait_ready)
@@ -216,8 +224,7 @@ class Upkeep:
             self._tell_ready(number, finished[0], phases, {**shown, "url": server.url}, owned=server.owned)
             await self.on_ready()
         except BaseException:
-            self.running = None
-            await server.stop()
+            await self._end(server)
             raise
         return server
 
@@ -288,12 +295,17 @@ class Upkeep:
 
     async def _stop(self, number: int, server: RunningServer) -> None:
         """Stop it, and wait until its GPU memory is free."""
-        self.running = None
-        self.profiling = False
-        await server.stop()
+        await self._end(server)
         if server.owned and self.memory is not None and (held := await asyncio.to_thread(self.memory.settle)):
             text = f"after trial {number} {held} than before the first start: does another process use it?"
             self.recorder.log("worker", "warning", text)
+
+    async def _end(self, server: RunningServer) -> None:
+        self.running = None
+        self.profiling = False
+        if self in self.up:
+            self.up.remove(self)
+        await server.stop()
 
     async def _settled(self) -> None:
         """Wait until a model that was unloaded has given its memory back."""

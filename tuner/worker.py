@@ -34,11 +34,12 @@ from tuner.environment import restore
 from tuner.errors import TunerError
 from tuner.fleet.opening import open_fleet
 from tuner.fleet.shared_study import open_shared_study
+from tuner.fleet.storage import VARIABLE
 from tuner.gpu_watch import GpuWatch
 from tuner.load.errors import LoadError
 from tuner.opening import open_bench
-from tuner.plan import Plan
 from tuner.server import Places, runs_here
+from tuner.stored_plan import stored_plan
 from tuner.tune import TuneJob
 from tuner.watch import BenchJob, WatchJob
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from sessions.records import Command
     from tuner.bench import Bench
+    from tuner.plan import Plan
 
     class Job(Protocol):
         """What a worker does."""
@@ -86,7 +88,7 @@ class Worker:
         self._job: Job | None = None
         self._bench: Bench | None = None
         self._attributed_s = 0.0
-        self._profiling: asyncio.Task[None] | None = None
+        self._profiling: set[asyncio.Task[None]] = set()
         self._text = "starting"
 
     async def run(self) -> str:
@@ -116,9 +118,11 @@ class Worker:
         if not working.done():
             self._control.end()
         reason = await working
-        ticking.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await ticking
+        for task in (ticking, *self._profiling):
+            task.cancel()
+        await asyncio.wait({ticking, *self._profiling})
+        if not ticking.cancelled():
+            ticking.result()
         return reason
 
     async def _make_job(self, bench: Bench, stack: AsyncExitStack) -> Job:
@@ -150,36 +154,55 @@ class Worker:
         while True:
             for command in self._recorder.commands():
                 if command.kind == "profile":
-                    self._profiling = asyncio.create_task(self._profile(command))
+                    self._profiling.add(asyncio.create_task(self._profile(command)))
                     continue
                 state, reply = self._obey(command)
                 self._recorder.answer(command, state, reply)
+            for task in [each for each in self._profiling if each.done()]:
+                self._profiling.remove(task)
+                task.result()
             self._attribute()
             self._recorder.beat("paused" if self._control.paused else "running")
             await asyncio.sleep(TICK_S)
 
     def _attribute(self) -> None:
         """Tell the GPU sampler whose memory is the server's: its workers, not the process that was started, hold it."""
-        server = None if self._bench is None else self._bench.upkeep.running
-        if self._gpus is None or time.monotonic() - self._attributed_s < ATTRIBUTION_PERIOD_S:
+        if self._gpus is None or self._bench is None or time.monotonic() - self._attributed_s < ATTRIBUTION_PERIOD_S:
             return
         self._attributed_s = time.monotonic()
-        self._gpus.attribute(() if server is None or not server.owned else server.pids)
+        self._gpus.attribute(pid for upkeep in self._bench.upkeep.up for pid in upkeep.pids)
 
     async def _profile(self, command: Command) -> None:
         """Start or stop the server's profiler; it takes up to a minute, and the work goes on meanwhile."""
-        upkeep = None if self._bench is None else self._bench.upkeep
-        url = "" if upkeep is None or upkeep.running is None else upkeep.running.url
-        url = url or self._plan.engine.url
-        if upkeep is None or not url:
-            self._recorder.answer(command, "refused", "no server runs now")
-            return
         try:
-            told = await upkeep.profile(url, command.args)
-        except EngineError as error:
+            told = await self._told_to_profile(command.args)
+        except (EngineError, TunerError) as error:
             self._recorder.answer(command, "refused", str(error))
-            return
-        self._recorder.answer(command, "done", told)
+        except asyncio.CancelledError:
+            self._recorder.answer(command, "refused", "the work ended before the server answered")
+            raise
+        else:
+            self._recorder.answer(command, "done", told)
+
+    async def _told_to_profile(self, args: Mapping[str, Any]) -> str:
+        """What the server says to a start or stop of its profiler.
+
+        Raises:
+            TunerError: If there is no server, or more than one.
+            EngineError: If the server does not do it.
+        """
+        upkeep = None if self._bench is None else self._bench.upkeep
+        up = [] if upkeep is None else [each for each in upkeep.up if each.running is not None]
+        urls = [each.running.url for each in up if each.running is not None]
+        if len(up) > 1:
+            raise TunerError(f"{len(up)} servers run side by side: profile one of them by its URL ({', '.join(urls)})")
+        if up:
+            return await up[0].profile(urls[0], args)
+        if upkeep is not None and self._plan.engine.url:
+            return await upkeep.profile(self._plan.engine.url, args)
+        if self._plan.fleet.cluster:
+            raise TunerError("the servers run on nodes of the cluster: profile one there by its URL")
+        raise TunerError("no server runs now")
 
     def _obey(self, command: Command) -> tuple[str, str]:
         """Do what an operator asks; returns `done` or `refused`, and a reply."""
@@ -217,7 +240,7 @@ def work(path: Path) -> int:
         recorder.set_worker("starting", "starting")
         _tell_of_a_fault(recorder)
         with SessionReader(path) as reader:
-            plan = Plan.model_validate(reader.meta()["plan"])
+            plan = stored_plan(reader)
         with faults_written(path):
             reason = asyncio.run(Worker(recorder, plan).run())
         recorder.set_worker("done", reason)
@@ -229,10 +252,7 @@ def work(path: Path) -> int:
         recorder.log("worker", "error", str(error))
         _last_word(recorder, str(error))
     except StorageInternalError as error:
-        cause = str(error.__cause__).partition("\n")[0]
-        _last_word(
-            recorder, f"the search's part of {path} cannot be written ({cause}): make room, then go on with --resume"
-        )
+        _last_word(recorder, _storage_words(path, error, shared=bool(os.environ.get(VARIABLE))))
     except Exception as error:  # the last resort: nobody may be left without a word  # noqa: BLE001
         for line in traceback.format_exc().splitlines():
             recorder.log("worker", "debug", line)
@@ -247,6 +267,15 @@ def _tell_of_a_fault(recorder: Recorder) -> None:
     for place, line in enumerate(read_fault(recorder.path)):
         text = line if place else f"the worker before this one was ended by a fault in a library: {line}"
         recorder.log("worker", "debug" if place else "error", text)
+
+
+def _storage_words(path: Path, error: StorageInternalError, *, shared: bool) -> str:
+    """Why the study cannot be kept, and what to do. What a database says is not passed on: it may repeat the address."""
+    if shared:
+        kind = type(error.__cause__ or error).__name__
+        return f"the database of the study failed ({kind}): see the database's log, then go on with --resume"
+    cause = str(error.__cause__).partition("\n")[0]
+    return f"the search's part of {path} cannot be written ({cause}): make room, then go on with --resume"
 
 
 def _last_word(recorder: Recorder, text: str) -> None:
