@@ -10,7 +10,7 @@ from sessions.reader import SessionReader
 from tuner.load.aiperf import RECORDS_NAME, SUMMARY_NAME, Run, write_records, write_summary
 from tuner.load.plan import request_id_prefix
 from tuner.load.spec import Level
-from tuner.plan import Plan
+from tuner.stored_plan import stored_plan
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,10 +25,14 @@ def write_aiperf(session: Path, folder: Path) -> list[Path]:
 
     Returns:
         The folders written.
+
+    Raises:
+        SessionError: If the session holds no plan that can be read.
+        OSError: If a file cannot be written.
     """
     written = []
     with SessionReader(session) as reader:
-        plan = Plan.model_validate(reader.meta()["plan"])
+        plan = stored_plan(reader)
         clock = SessionClock(reader.origin_utc_ns(), time.monotonic_ns())
         for record in reader.levels():
             if record.window_ns is None:

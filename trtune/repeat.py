@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
 _SIMULATED = ["{python}", "-m", "engines.simulated"]
 
+_OUTSIDE = (
+    ("fleet", ("cluster",)),
+    ("quality", ("prompts", "tasks")),
+    ("search", ("warm_start",)),
+    ("gpu", ("dcgm_url",)),
+)
+"""Tables of a plan, and their fields that lead to other hosts, files or programs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
@@ -70,16 +78,40 @@ def _refuse_strangers(path: Path, meta: Mapping[str, Any], plan: Mapping[str, An
     Raises:
         UsageError: If the session is from another host, or starts a program of its own.
     """
+    if _only_simulates(plan):
+        return
     engine = plan.get("engine")
     command = engine.get("command") if isinstance(engine, dict) else None
+    if command and command != _SIMULATED:
+        raise UsageError(f"{path}: its plan starts {command!r}; if you know where it comes from, add --trust")
+    refuse_other_hosts(path, meta)
+
+
+def refuse_other_hosts(path: Path, meta: Mapping[str, Any]) -> None:
+    """Refuse to start what a session from elsewhere says.
+
+    Raises:
+        UsageError: If it was recorded on another host.
+    """
     host = meta.get("host")
     name = host.get("name") if isinstance(host, dict) else None
-    if command == _SIMULATED:
-        return
-    if command:
-        raise UsageError(f"{path}: its plan starts {command!r}; if you know where it comes from, add --trust")
     if name != platform.node():
         raise UsageError(f"{path}: it was recorded on host {name!r}; if you know where it comes from, add --trust")
+
+
+def _only_simulates(plan: Mapping[str, Any]) -> bool:
+    """Whether a plan starts the simulated engine on this host and touches nothing else of it, whoever wrote the plan."""
+    engine, workload = plan.get("engine"), plan.get("workload", {})
+    if not isinstance(engine, dict) or not isinstance(workload, dict) or engine.get("command") != _SIMULATED:
+        return False
+    if any(
+        isinstance(told := plan.get(name), dict) and any(told.get(field) for field in fields)
+        for name, fields in _OUTSIDE
+    ):
+        return False
+    return (
+        engine.get("launch", "process") == "process" and not engine.get("environment") and not workload.get("dataset")
+    )
 
 
 def compare_repeat(earlier: Path, repeat: Path) -> Comparison:

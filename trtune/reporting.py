@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from engines.errors import EngineError
 from sessions.errors import SessionError
 from sessions.report.facts import gather
@@ -15,7 +13,7 @@ from trtune.exports.formats import FORMS
 from trtune.exports.winner import Wishes
 from tuner.diagnosing import diagnose_trial
 from tuner.explaining import deciding_level
-from tuner.plan import Plan
+from tuner.stored_plan import stored_plan
 
 if TYPE_CHECKING:
     from sessions.reader import SessionReader
@@ -53,8 +51,8 @@ def _diagnoses(reader: SessionReader) -> dict[str, Any]:
     if meta.get("kind") != "tune" or meta.get("diagnosis"):
         return {}
     try:
-        plan = Plan.model_validate(meta.get("plan"))
-    except ValidationError:
+        plan = stored_plan(reader)
+    except SessionError:
         return {}
     summary = summarise_session(reader.trials(), meta)
     objective = plan.to_objectives()[0]

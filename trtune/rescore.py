@@ -13,10 +13,10 @@ from tuner.bench import parallel_gpus
 from tuner.budget import Budget
 from tuner.errors import BadPlan, TunerError
 from tuner.explaining import explain
-from tuner.plan import Plan
 from tuner.rescoring import adopt_plan, rescore_session
 from tuner.searching import open_search
 from tuner.steering import with_objective
+from tuner.stored_plan import stored_plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,14 +38,13 @@ def change_objective(path: Path, wish: Mapping[str, Any]) -> None:
     Raises:
         BadPlan: If that is no objective, or the session searches nothing.
         TunerError: If the worker does not answer.
-        SessionError: If the file cannot be written.
+        SessionError: If the file holds no plan that can be read, or cannot be written.
     """
     if is_written(path):
         _ask_worker(path, wish)
         return
     with SessionReader(path) as reader:
-        meta, trials = reader.meta(), reader.trials()
-    plan = Plan.model_validate(meta["plan"])
+        meta, trials, plan = reader.meta(), reader.trials(), stored_plan(reader)
     changed = with_objective(plan, wish)
     recorder = Recorder.resume(path)
     try:

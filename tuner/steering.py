@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from tuner.errors import BadPlan
+from tuner.plan import KnobRange
 from tuner.search.space import own_domain
 from tuner.searching import space_of
 from tuner.variants import knobs_of
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engines.base import Engine
-    from tuner.plan import Plan
+    from tuner.plan import KnobValue, Plan
 
 _GOAL_FIELDS = ("metric", "stat", "direction")
 
@@ -41,6 +42,13 @@ def with_range(plan: Plan, engine: Engine, args: Mapping[str, Any]) -> Plan:
     return changed
 
 
+def domain_words(domain: KnobRange | tuple[KnobValue, ...] | KnobValue) -> str:
+    """A knob's domain in words."""
+    if isinstance(domain, KnobRange):
+        return f"{domain.low:g} to {domain.high:g}"
+    return ", ".join(map(str, domain)) if isinstance(domain, tuple) else f"held at {domain}"
+
+
 def with_objective(plan: Plan, args: Mapping[str, Any]) -> Plan:
     """The plan with another objective, other limits, or both.
 
@@ -61,7 +69,10 @@ def with_objective(plan: Plan, args: Mapping[str, Any]) -> Plan:
     tables = plan.model_dump(mode="json")
     own: dict[str, Any] = {key: args[key] for key in (*_GOAL_FIELDS, "preset") if args.get(key) is not None}
     if "slos" in args:
-        own["slos"] = [_slo_text(each) for each in args["slos"] or ()]
+        slos = args["slos"] or ()
+        if not isinstance(slos, list | tuple):
+            raise BadPlan(f"slos = {slos!r:.60}: a list of limits is needed, such as ['ttft:p99:<=:500']")
+        own["slos"] = [_slo_text(each) for each in slos]
     elif "preset" not in own:
         own["slos"] = tables["objective"]["slos"]
     if "preset" not in own and "metric" not in own:

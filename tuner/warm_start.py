@@ -46,7 +46,7 @@ def check_older_sessions(plan: Plan, gpus: Collection[str]) -> None:
                 meta, sources = reader.meta(), reader.sources("gpu")
         except SessionError as error:
             raise BadPlan(f"search.warm_start: {error}") from error
-        engine = meta.get("engine", {})
+        engine = _table(meta.get("engine"))
         _same(path, "engine", engine.get("name"), plan.engine.name)
         _same(path, "model", engine.get("model"), plan.engine.model)
         theirs = _gpus_of(meta, {str(source.info.get("name", "")) for source in sources})
@@ -74,8 +74,12 @@ def _same(path: Path, what: str, theirs: object, ours: str) -> None:
 
 
 def _gpus_of(meta: Mapping[str, Any], sampled: set[str]) -> set[str]:
-    arguments = meta.get("plan", {}).get("engine", {}).get("arguments", ())
-    return _pretended(arguments) or sampled
+    arguments = _table(_table(meta.get("plan")).get("engine")).get("arguments")
+    return _pretended(arguments if isinstance(arguments, list) else ()) or sampled
+
+
+def _table(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _pretended(arguments: Sequence[str]) -> set[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from sessions.recorder import Recorder
 from tests.trtune.conftest import Program, objects
-from trtune.cli import COMMANDS
+from trtune.cli import COMMANDS, run
 
 DEMO = Path(__file__).parents[1] / "data" / "demo.trtune"
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -31,6 +31,29 @@ def test_every_command_explains_itself(program: Program, command: str) -> None:
 
     assert done.returncode == 0
     assert f"trtune {command}" in done.stdout
+
+
+def test_a_fault_of_our_own_is_one_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "strange.trtune"
+    Recorder.create(path, {"kind": "tune", "engine": "no table"}).close()
+
+    assert run(["replay", str(path), "--headless"]) == 1
+
+    told = capsys.readouterr().err
+    assert told.startswith("trtune: a fault in trtune: AttributeError: ")
+    assert told.count("\n") == 1
+    assert "TRTUNE_TRACEBACK=1" in told
+
+
+@pytest.mark.parametrize("plan", [None, {"engine": {"no_such_field": 1}}])
+def test_a_session_without_a_plan_that_can_be_read_says_so(
+    plan: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "old.trtune"
+    Recorder.create(path, {"kind": "tune"} if plan is None else {"kind": "tune", "plan": plan}).close()
+
+    assert run(["sessions", "rescore", str(path), "--preset", "latency"]) == 1
+    assert "plan" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from sessions.report.facts import gather
 from sessions.report.outcome import changed_conditions
 from sessions.report.page import report_page
 from tests.trtune.conftest import Program
+from trtune.cli import run
 from trtune.errors import UsageError
 from trtune.repeat import read_earlier
 
@@ -33,24 +34,48 @@ def test_a_session_is_run_again_and_compared(program: Program, plan: Callable[..
     assert "Repeats first.trtune" in report_page(facts)
 
 
-def session(path: Path, host: str, command: list[str]) -> Path:
-    meta: dict[str, Any] = {"kind": "tune", "host": {"name": host}, "plan": {"engine": {"command": command}}}
+SIMULATED = {"command": ["{python}", "-m", "engines.simulated"]}
+
+
+def session(path: Path, host: str, plan: dict[str, Any]) -> Path:
+    meta: dict[str, Any] = {"kind": "tune", "host": {"name": host}, "plan": plan}
     Recorder.create(path, meta).close()
     return path
 
 
 @pytest.mark.parametrize(
-    ("host", "command", "why"),
-    [("elsewhere", [], "recorded on host 'elsewhere'"), ("elsewhere", ["sh", "-c", "x"], "starts ")],
+    ("plan", "why"),
+    [
+        ({"engine": {}}, "recorded on host 'elsewhere'"),
+        ({"engine": {"command": ["sh", "-c", "x"]}}, "starts "),
+        ({"engine": {**SIMULATED, "launch": "docker", "container": {"image": "x"}}}, "recorded on host"),
+        ({"engine": {**SIMULATED, "environment": {"PYTHONPATH": "/tmp/x"}}}, "recorded on host"),
+        ({"engine": SIMULATED, "fleet": {"cluster": "ray://x:10001"}}, "recorded on host"),
+        ({"engine": SIMULATED, "quality": {"tasks": ["x"]}}, "recorded on host"),
+        ({"engine": SIMULATED, "workload": {"dataset": {"path": "/etc/passwd"}}}, "recorded on host"),
+    ],
 )
-def test_a_strangers_plan_is_not_started_without_a_word(
-    tmp_path: Path, host: str, command: list[str], why: str
-) -> None:
-    path = session(tmp_path / "x.trtune", host, command)
+def test_a_strangers_plan_is_not_started_without_a_word(tmp_path: Path, plan: dict[str, Any], why: str) -> None:
+    path = session(tmp_path / "x.trtune", "elsewhere", plan)
 
     with pytest.raises(UsageError, match=f"{why}.*add --trust"):
         read_earlier(path, trusted=False)
-    assert read_earlier(path, trusted=True).tables == {"engine": {"command": command}}
+    assert read_earlier(path, trusted=True).tables == plan
+
+
+def test_a_plan_that_only_simulates_is_run_wherever_it_comes_from(tmp_path: Path) -> None:
+    path = session(tmp_path / "x.trtune", "elsewhere", {"engine": SIMULATED})
+
+    assert read_earlier(path, trusted=False).tables == {"engine": SIMULATED}
+
+
+def test_a_session_of_another_host_is_not_gone_on_with_without_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = session(tmp_path / "x.trtune", "elsewhere", {"engine": {"command": ["sh", "-c", "x"]}})
+
+    assert run(["tune", "--resume", str(path)]) == 2
+    assert "recorded on host 'elsewhere'" in capsys.readouterr().err
 
 
 def test_a_session_without_a_search_is_not_repeated(tmp_path: Path) -> None:

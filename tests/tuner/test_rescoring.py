@@ -151,3 +151,11 @@ def test_a_file_that_is_no_session_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(BadPlan, match=r"notes\.txt"):
         check_older_sessions(plan(search={"warm_start": [str(wrong)]}), ())
+
+
+def test_an_older_session_with_nonsense_for_facts_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "strange.trtune"
+    Recorder.create(path, {"engine": "no table", "plan": []}).close()
+
+    with pytest.raises(BadPlan, match="about the engine None"):
+        check_older_sessions(plan(search={"warm_start": [str(path)]}), ())

@@ -9,7 +9,7 @@ import pytest
 from engines.registry import get_engine
 from tuner.errors import BadPlan
 from tuner.plan import KnobRange, Plan
-from tuner.steering import with_objective, with_range
+from tuner.steering import domain_words, with_objective, with_range
 
 ENGINE = get_engine("trtllm")
 PLAN = Plan.model_validate(
@@ -26,6 +26,16 @@ def test_a_range_takes_the_place_of_the_one_before() -> None:
 
     assert changed.knobs["max_batch_size"] == KnobRange(low=8, high=256, log=True)
     assert changed.knobs["enable_chunked_prefill"] == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("domain", "told"),
+    [({"low": "8", "high": "256"}, "8 to 256"), ([8, 16], "8, 16"), (16, "held at 16")],
+)
+def test_a_domain_is_told_in_words_as_the_plan_took_it(domain: object, told: str) -> None:
+    changed = with_range(PLAN, ENGINE, {"knob": "max_batch_size", "domain": domain})
+
+    assert domain_words(changed.knobs["max_batch_size"]) == told
 
 
 def test_one_value_holds_a_knob() -> None:
@@ -98,6 +108,8 @@ def test_a_preset_replaces_everything() -> None:
         ({"metric": "speed"}, "unknown"),
         ({"metric": "ttft", "stat": "p42"}, "no statistic"),
         ({"slos": ["ttft"]}, "write metric:stat:op:value"),
+        ({"slos": 5}, "a list of limits is needed"),
+        ({"slos": "ttft:p99:<=:500"}, "a list of limits is needed"),
         ({"preset": "fast"}, "preset"),
         ({"preset": "cost"}, "gpu_hour"),
         ({"color": "red"}, "color"),

@@ -32,6 +32,9 @@ COMMANDS = {
 }
 """Commands in the order of the help, each with its one line."""
 
+TRACEBACK = "TRTUNE_TRACEBACK"
+"""Environment variable that asks for Python's own word on a fault in trtune."""
+
 _MODULES = {"import": "importing"}
 """Modules whose command's name is a word of Python."""
 
@@ -48,7 +51,7 @@ exit status: 0 done, 1 failed, 2 wrong usage, 3 nothing meets the limits, 4 targ
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; returns the exit status. Every known error becomes one line on stderr."""
+    """Run one command line; returns the exit status. Every error becomes one line on stderr."""
     name = next((word for word in arguments if not word.startswith("-")), "")
     if name not in COMMANDS or arguments[0] != name:
         return _run_without_command(arguments)
@@ -97,7 +100,7 @@ def _bare(parser: argparse.ArgumentParser) -> int:
 
 
 def _guarded(command: object, parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
-    from trtune.errors import KNOWN_ERRORS, STOPPED, exit_status
+    from trtune.errors import FAILED, KNOWN_ERRORS, STOPPED, exit_status
 
     assert callable(command)
     try:
@@ -113,3 +116,9 @@ def _guarded(command: object, parser: argparse.ArgumentParser, arguments: Sequen
     except KNOWN_ERRORS as error:
         print(f"trtune: {error}", file=sys.stderr)
         return exit_status(error)
+    except Exception as error:  # the last resort: no traceback for somebody who did not ask for it
+        if os.environ.get(TRACEBACK):
+            raise
+        told = " ".join(str(error).split())[:200]
+        print(f"trtune: a fault in trtune: {type(error).__name__}: {told} ({TRACEBACK}=1 shows where)", file=sys.stderr)
+        return FAILED

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from", dest="earlier", metavar="SESSION", help="run the plan of a session again, and compare"
     )
     parser.add_argument(
-        "--trust", action="store_true", help="with --from: start what the plan says though it comes from elsewhere"
+        "--trust", action="store_true", help="with --from and --resume: start what a session from elsewhere says"
     )
     parser.add_argument("--resume", metavar="SESSION", help="go on with a session whose worker is gone")
     parser.add_argument(
@@ -85,13 +85,13 @@ def run(args: argparse.Namespace) -> int:
     if args.resume:
         if args.plan or args.demo:
             raise UsageError("--resume goes on with the plan in the session: give no other plan")
-        return _resume(args)
+        return _resume(args, trusted=args.trust)
     if args.go_on:
         if not args.session:
             raise UsageError("--continue needs --session FILE: the session to go on with, or to begin")
         if Path(args.session).exists():
             args.resume = args.session
-            return _resume(args)
+            return _resume(args, trusted=True)  # a job that is started again may be on another host
     if args.earlier:
         if args.plan or args.demo:
             raise UsageError("--from takes the plan of the session: give no other plan")
@@ -184,14 +184,19 @@ def _repeat(args: argparse.Namespace) -> int:
     return status
 
 
-def _resume(args: argparse.Namespace) -> int:
+def _resume(args: argparse.Namespace, *, trusted: bool) -> int:
     from sessions.errors import SessionBusy
+    from sessions.reader import SessionReader
     from sessions.recorder import is_written
     from trtune.cli._common import require_session, show
+    from trtune.repeat import refuse_other_hosts
     from trtune.start import start_worker
 
     path = require_session(args.resume)
     if is_written(path):
         raise SessionBusy(f"{path} is being worked on already; look at it with: trtune attach {path}")
+    if not trusted:
+        with SessionReader(path) as reader:
+            refuse_other_hosts(path, reader.meta())
     start_worker(path)
     return show(path, args, live=True)

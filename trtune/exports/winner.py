@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from engines.launch.container import ALL_GPUS, USUAL_SHM_SIZE_BYTES, Container, Mount
 from engines.launch.spec import LaunchRequest
 from engines.registry import get_engine
@@ -18,8 +16,8 @@ from sessions.errors import SessionError
 from sessions.summary import summarise_session
 from sessions.text import clean_line
 from trtune.errors import UsageError
-from tuner.plan import Plan
 from tuner.search.problem import Meaning, meaning_of
+from tuner.stored_plan import stored_plan
 from tuner.variants import served
 
 if TYPE_CHECKING:
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from engines.launch.spec import LaunchSpec
     from sessions.reader import SessionReader
     from sessions.records import Trial
+    from tuner.plan import Plan
 
 CONFIG_FOLDER = Path("/etc/trtune")
 """Where configuration files lie in a container."""
@@ -197,15 +196,9 @@ def take_winner(reader: SessionReader, number: int | None, wishes: Wishes | None
     Raises:
         SessionError: If there is no such trial, or the session has no plan that can be read.
     """
-    meta = reader.meta()
-    try:
-        plan = Plan.model_validate(meta.get("plan"))
-    except ValidationError as error:
-        raise SessionError(
-            f"{reader.path}: the session's plan cannot be read ({error.error_count()} faults)"
-        ) from error
+    plan = stored_plan(reader)
     trial = take_trial(reader, number)
-    return Winner(reader.path, trial, meta, plan, get_engine(plan.engine.name), wishes or Wishes())
+    return Winner(reader.path, trial, reader.meta(), plan, get_engine(plan.engine.name), wishes or Wishes())
 
 
 def take_trial(reader: SessionReader, number: int | None) -> Trial:

@@ -38,7 +38,7 @@ from tuner.search.record import (
     values_of,
 )
 from tuner.search.sampler import ROOFLINE, RooflineSampler, optuna_sampler
-from tuner.search.space import build_space
+from tuner.search.space import build_space, own_domain
 from tuner.search.strategy import Strategy
 from tuner.search.threads import one_thread
 from tuner.search.tried import Tried
@@ -129,7 +129,7 @@ class Search:
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         if not any(knob.searched for knob in knobs) and not wanted:
-            wanted = {knob.name: _own_domain(knob) for knob in knobs}
+            wanted = {knob.name: own_domain(knob) for knob in knobs}
         self.space: Space = build_space(knobs, wanted or {}, baseline or {})
         self.objectives: tuple[Objective, ...] = (objective,) if isinstance(objective, Objective) else tuple(objective)
         self._conflicts = conflicts
@@ -271,7 +271,10 @@ class Search:
         searched = self.space.searched_part(params)
         if searched is None:
             return "a value lies outside the range that is searched"
-        reason = self._conflicts(self.space.complete(searched))
+        whole = self.space.complete(searched)
+        if unknown := [name for name in params if name not in whole]:
+            return f"no such knob is searched or held: {', '.join(unknown)}; there are: {', '.join(whole)}"
+        reason = self._conflicts(whole)
         if reason is None:
             self._enqueue(searched, ENQUEUED)
         return reason
@@ -396,14 +399,3 @@ class Search:
 
     def _enqueue(self, searched: Mapping[str, Value], kind: str) -> None:
         self.study.enqueue_trial(dict(searched), user_attrs={KIND: kind}, skip_if_exists=kind == SEARCH)
-
-
-def _own_domain(knob: Knob) -> KnobRange | tuple[KnobValue, ...]:
-    """The whole domain of a knob."""
-    from tuner.plan import KnobRange  # the plan's models load pydantic: only this needs them
-
-    if knob.kind == "bool":
-        return (False, True)
-    if knob.choices or knob.low is None or knob.high is None:
-        return tuple(knob.choices)
-    return KnobRange(low=knob.low, high=knob.high, log=knob.log)
