@@ -184,7 +184,7 @@ class TuneJob:
         with SessionReader(bench.recorder.path) as reader:
             level = deciding_level(reader, trial, bench.objective)
         gpus = bench.gpus_of(trial.params)
-        lanes = min(self._fleet.lanes, self._hardware.gpu_count // gpus if self._hardware else self._fleet.lanes)
+        lanes = self._fleet.room(gpus)
         if level is None or trial.score is None or lanes < 2:
             return None
         bench.recorder.set_worker("running", f"checking whether {lanes} trials side by side disturb each other")

@@ -64,6 +64,11 @@ async def test_more_gpus_than_the_host_has_are_refused_at_once() -> None:
         await pool.take(16)
 
 
+@pytest.mark.parametrize(("gpus", "lanes", "each", "fit"), [(8, 8, 2, 4), (8, 3, 2, 3), (8, 8, 5, 1), (0, 3, 4, 3)])
+def test_as_many_fit_side_by_side_as_can_sit_at_once(gpus: int, lanes: int, each: int, fit: int) -> None:
+    assert SeatPool(two_sockets()[:gpus], lanes).room(each) == fit
+
+
 async def test_without_known_gpus_only_the_number_of_lanes_counts() -> None:
     pool = SeatPool((), lanes=2)
     first, second = await pool.take(4), await pool.take(4)

@@ -18,6 +18,10 @@ class Fleet(Protocol):
         """Trials side by side at most."""
         ...
 
+    def room(self, gpus: int) -> int:
+        """How many trials of so many GPUs each can run at the same time."""
+        ...
+
     async def run(self, order: Order, gpus: int, on_number: Callable[[int], None]) -> TrialResult:
         """Run a trial as soon as there is a place for it.
 

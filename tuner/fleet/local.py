@@ -56,6 +56,10 @@ class LocalFleet:
         self._generators: dict[int, LoadGenerator] = {0: bench.load}
         self._stack = AsyncExitStack()
 
+    def room(self, gpus: int) -> int:
+        """How many trials of so many GPUs each can run at the same time."""
+        return self._pool.room(gpus)
+
     async def run(self, order: Order, gpus: int, on_number: Callable[[int], None]) -> TrialResult:
         """Run a trial as soon as there is a seat for it.
 

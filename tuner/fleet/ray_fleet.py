@@ -118,6 +118,11 @@ class RayFleet:
         """GPUs of the largest node that is alive."""
         return max((int(node["Resources"].get("GPU", 0)) for node in self._ray.nodes() if node["Alive"]), default=0)
 
+    def room(self, gpus: int) -> int:
+        """How many trials of so many GPUs each can run at the same time."""
+        alive = [int(node["Resources"].get("GPU", 0)) for node in self._ray.nodes() if node["Alive"]]
+        return min(self.lanes, sum(count // gpus for count in alive)) if gpus else self.lanes
+
     async def run(self, order: Order, gpus: int, on_number: Callable[[int], None]) -> TrialResult:
         """Run a trial on some node; on another one when that node dies.
 

@@ -51,6 +51,10 @@ class SeatPool:
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    def room(self, gpu_count: int) -> int:
+        """How many trials of so many GPUs fit side by side."""
+        return min(self.lanes, len(self.gpus) // max(gpu_count, 1)) if self.gpus else self.lanes
+
     async def take(self, gpu_count: int) -> Seat:
         """Wait for a seat with so many GPUs.
 
