@@ -79,7 +79,7 @@ def test_the_gpus_that_draw_most_are_the_ones_in_use(record: Callable[..., Path]
 
 def test_no_time_takes_no_known_energy(record: Callable[..., Path]) -> None:
     with SessionReader(record(gpu0=[(t, {"power_w": 100.0}) for t in range(4)])) as reader:
-        assert math.isnan(energy_in(reader, 2 * S, 2 * S, 1))
+        assert math.isnan(energy_in(reader, 2 * S, 2 * S, 1, 0))
 
 
 def test_samples_that_do_not_span_the_window_tell_nothing(record: Callable[..., Path]) -> None:
