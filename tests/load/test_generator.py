@@ -126,9 +126,16 @@ async def test_a_time_limit_closes_the_window_and_what_is_in_flight_is_recorded(
         outcome = await run_level(generator, url, Level("concurrency", 4), stop=StopRule(max_s=0.6, min_s=0))
     result = outcome.value
     assert result.stopped_by == "time"
-    assert result.window_end_ns - result.window_start_ns == 600_000_000
+    assert 300_000_000 <= result.window_end_ns - result.window_start_ns <= 600_000_000
+    assert result.metrics["requests"]["avg"] % 4 == 0, "whole rounds only"
     assert len(outcome.table) == len(seen.bodies)
     assert (outcome.table.end_ns > result.window_end_ns).any()
+
+
+async def test_the_window_of_an_open_loop_is_as_long_as_it_was_told(generator: LoadGenerator) -> None:
+    async with serving(good) as (url, _):
+        outcome = await run_level(generator, url, Level("rate", 50), stop=StopRule(max_s=0.6, min_s=0))
+    assert outcome.value.window_end_ns - outcome.value.window_start_ns == 600_000_000
 
 
 async def test_precision_closes_the_window(generator: LoadGenerator) -> None:

@@ -25,6 +25,7 @@ from tuner.load.judging import Course, judge_level
 from tuner.load.live import LoadProgress
 from tuner.load.network import level_settings
 from tuner.load.precision import read_precision
+from tuner.load.rounds import round_ends, whole_rounds
 
 if TYPE_CHECKING:
     import threading
@@ -217,6 +218,7 @@ class LevelRun:
             clock.base_monotonic_ns,
             clock.from_monotonic(self._window_start_ns),
             clock.from_monotonic(now_ns),
+            None if self._slots is None else round_ends(self._ends_ns, self._slots) - clock.base_monotonic_ns,
         )
         self._precision = reading.interval.relative
         if reading.steady_ns is None or stop.precision is None or self._precision > stop.precision:
@@ -228,9 +230,13 @@ class LevelRun:
         self._window_start_ns = steady_ns
         return True
 
+    @property
+    def _slots(self) -> int | None:
+        """Requests in flight in a closed loop; None in an open one."""
+        return int(self._job.level.value) if self._job.level.kind == "concurrency" else None
+
     def _failures_allowed(self) -> int:
-        slots = self._job.level.value if self._job.level.kind == "concurrency" else 0
-        return max(20, int(2 * slots))
+        return max(20, 2 * (self._slots or 0))
 
     def _drain(self, step: Callable[[], None], stopped_by: StoppedBy) -> None:
         """Let what is in flight finish, within limits, cut off the rest, and collect the last of it."""
@@ -250,6 +256,10 @@ class LevelRun:
             step()
             if time.monotonic() > deadline_s:
                 raise GeneratorLost("the generator process did not end its level in time")
+        if self._slots is not None and stopped_by in ("time", "precision"):
+            rounds_ns = round_ends(self._ends_ns, self._slots)
+            window = whole_rounds(rounds_ns, self._window_start_ns, self._window_end_ns)
+            self._window_start_ns, self._window_end_ns = window
         self._tables.append(self._fail_stuck(self._collector.drain_rows()))
         if len(self._tables[-1]):
             self._on_requests(self._tables[-1])

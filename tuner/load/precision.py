@@ -11,6 +11,7 @@ from sessions.clock import NS_PER_S
 from sessions.metrics import request_values
 from sessions.requests import RequestStatus
 from tuner.load.live import BUCKET_NS, SETTLE_S
+from tuner.load.rounds import rounds_interval
 from tuner.load.steady import Interval, batch_interval, warmup_length
 
 if TYPE_CHECKING:
@@ -48,11 +49,12 @@ def read_precision(
     base_monotonic_ns: int,
     from_ns: int,
     now_ns: int,
+    rounds_ns: NDArray[np.int64] | None = None,
 ) -> Reading:
     """The interval of the stop rule's metric between two moments.
 
-    Rates are judged by what arrived per bucket of 25 ms, latencies by the requests in the order of their end. Other metrics are
-    judged by the output token throughput.
+    Rates are judged by what arrived per bucket of 25 ms, or per round of a closed loop once there are enough of them; latencies by
+    the requests in the order of their end. Other metrics are judged by the output token throughput.
 
     Args:
         rule: Says which metric and statistic.
@@ -61,9 +63,11 @@ def read_precision(
         base_monotonic_ns: Monotonic time of session time 0.
         from_ns: Session time at which the warm-up ended at the earliest.
         now_ns: Session time now.
+        rounds_ns: Session times at which the rounds of a closed loop ended; None: there are none.
     """
     inside = (table.end_ns > from_ns) & (table.status == RequestStatus.OK)
     values: NDArray[np.float64]
+    by_round = False
     if rule.metric in ("ttft", "tpot", "e2e", "itl"):
         good = table.select(inside)
         order = np.argsort(good.end_ns, kind="stable")
@@ -85,9 +89,14 @@ def read_precision(
             values = counted.astype(np.float64)
         else:
             values = np.array([bucket_tokens.get(int(bucket), 0) for bucket in buckets], dtype=np.float64)
-        stat = "avg"
+        stat, by_round = "avg", rounds_ns is not None
     cut = warmup_length(values)
     if cut is None:
         return Reading(batch_interval(values, stat), None)
     steady_ns = int(times_ns[cut]) if cut else from_ns
-    return Reading(batch_interval(values[cut:], stat), steady_ns)
+    interval = batch_interval(values[cut:], stat)
+    if by_round and rounds_ns is not None:
+        edges = (rounds_ns - times_ns[cut]) / BUCKET_NS
+        rounds = rounds_interval(values[cut:], edges[(edges >= 0) & (edges <= len(values) - cut)])
+        interval = rounds if rounds.batches else interval
+    return Reading(interval, steady_ns)
