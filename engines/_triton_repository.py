@@ -17,6 +17,7 @@ from engines._knobs import plain, structured
 from engines._triton_pbtxt import dump_pbtxt, parse_pbtxt
 from engines._trtllm_versioned import SWITCHES
 from engines._trtllm_yaml import put
+from engines._yaml import load_yaml
 from engines.errors import BadConfiguration
 
 if TYPE_CHECKING:
@@ -158,10 +159,7 @@ def copy_on_this_host(config: Mapping[str, Any], model: str) -> tuple[Path, Path
 
 def _settings_text(text: str, source: Path, backend: Backend, params: Mapping[str, Value]) -> str:
     where = source / backend.settings_file
-    try:
-        settings = yaml.safe_load(text)  # JSON is YAML as well
-    except yaml.YAMLError as error:
-        raise BadConfiguration(f"{where} is not {'JSON' if where.suffix == '.json' else 'YAML'}") from error
+    settings = load_yaml(text, str(where), form="JSON" if where.suffix == ".json" else "YAML")
     if not isinstance(settings, dict):
         raise BadConfiguration(f"{where} is not a mapping of settings")
     knobs = {knob.name: knob for knob in backend.knobs}

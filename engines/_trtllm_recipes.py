@@ -10,10 +10,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from engines._recipes import Recipe, gpu_names
 from engines._trtllm_yaml import LARGEST_FILE_BYTES, flat_settings, read_settings
+from engines._yaml import load_yaml
 from engines.errors import BadConfiguration
 
 if TYPE_CHECKING:
@@ -81,9 +80,10 @@ def _entries(path: Path) -> list[dict[str, Any]]:
     try:
         if path.stat().st_size > LARGEST_FILE_BYTES:
             raise BadConfiguration(f"{path} is larger than {LARGEST_FILE_BYTES} bytes: it is no list of configurations")
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise BadConfiguration(f"{path} cannot be read as YAML") from error
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfiguration(f"{path} cannot be read as text") from error
+    loaded = load_yaml(text, str(path))
     if not isinstance(loaded, list):
         raise BadConfiguration(f"{path} is no list of configurations")
     return [entry for entry in loaded if isinstance(entry, dict)]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from engines._knobs import structured
 from engines._trtllm_speculation_knobs import METHOD
 from engines._trtllm_versioned import COMPILE_ON, GRAPHS_ON, SWITCHES
+from engines._yaml import load_yaml
 from engines.errors import BadConfiguration
 
 if TYPE_CHECKING:
@@ -83,21 +82,12 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def parse_settings(text: str, where: str) -> dict[str, Any]:
-    """The mapping in a YAML text. Anchors are refused: a few lines of them can stand for gigabytes.
+    """The mapping in a YAML text without aliases.
 
     Raises:
         BadConfiguration: In one line, with the place in the text.
     """
-    try:
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise BadConfiguration(f"{where} uses YAML aliases (*name): write the values out")
-        loaded = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        tab = "; indent with spaces, not tabs" if "\\t" in str(error.problem) or "'\t'" in str(error.problem) else ""
-        raise BadConfiguration(f"{where} is not YAML{line}: {error.problem}{tab}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BadConfiguration(f"{where} is not YAML: {str(error).partition(chr(10))[0]}") from error
+    loaded = load_yaml(text, where, aliases=False)
     if not isinstance(loaded, dict):
         found = {list: "a list", type(None): "empty"}.get(type(loaded), "a single value")
         raise BadConfiguration(f"{where} must be a mapping of settings (`key: value` lines); it is {found}")

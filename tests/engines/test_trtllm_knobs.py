@@ -212,18 +212,21 @@ def test_a_file_of_settings_becomes_knobs_and_tells_what_is_none() -> None:
     assert unknown == ("kv_cache_config.no_such",)
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("max_batch_size: 8\n\tmax_num_tokens: 8\n", r"is not YAML in line 2: .*spaces, not tabs"),
-        ("a: &x [1]\nb: *x\n", "aliases"),
-        ("- 1\n- 2\n", "it is a list"),
-        ("", "it is empty"),
-        ("just words", "it is a single value"),
-        ("a: [1", "is not YAML in line"),
-        ("[" * 50_000, "is not YAML"),
-    ],
-)
+NO_MAPPINGS = {
+    "tab": ("max_batch_size: 8\n\tmax_num_tokens: 8\n", r"is not YAML in line 2: .*spaces, not tabs"),
+    "aliases": ("a: &x [1]\nb: *x\n", "aliases"),
+    "list": ("- 1\n- 2\n", "it is a list"),
+    "empty": ("", "it is empty"),
+    "words": ("just words", "it is a single value"),
+    "unclosed": ("a: [1", "is not YAML in line"),
+    "brackets": ("[" * 50_000, "nest.* in line 1|in line 1: .*nest"),
+    "lines of brackets": ("[\n" * 50_000, "nests more than 64 levels deep in line 65"),
+    "dashes": ("- " * 50_000, "nests more than 64 levels deep in line 1"),
+    "not a date": ("a: 2026-99-99", "is not YAML: month must be"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), NO_MAPPINGS.values(), ids=NO_MAPPINGS)
 def test_a_file_that_is_no_mapping_is_one_clear_line(text: str, told: str) -> None:
     with pytest.raises(BadConfiguration, match=told) as raised:
         parse_settings(text, "best.yaml")
