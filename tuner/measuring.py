@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sessions.columns import LOAD_COLUMNS
 from sessions.reader import SessionReader
 from sessions.resources import Resources, energy_in, with_resources
+from tuner.load.errors import LoadError
 from tuner.load.spec import Level
 from tuner.sampling import EngineSampler
 from tuner.search.bounds import best_still_possible, eased_by_load
@@ -96,10 +97,7 @@ async def measure_levels(
             if bench.control.interrupt.is_set():
                 break
             level = Level(bench.plan.load.kind, value)
-            result = await _run_level(bench, number, params, server, info, level, watchdog)
-            if watchdog.failure is not None:
-                raise Broken(watchdog.failure)
-            measurement.results.append(result)
+            measurement.results.append(await _watched_level(bench, number, params, server, info, level, watchdog))
     finally:
         bench.upkeep.listener = None
         await watchdog.close()
@@ -143,6 +141,34 @@ def _stop_rule(bench: Bench, level: Level) -> StopRule:
     if rule.precision is None or not any(slo.stat in _TAILS for slo in objective.slos):
         return rule
     return rule.model_copy(update={"min_requests": max(rule.min_requests, TAIL_REQUESTS)})
+
+
+async def _watched_level(
+    bench: Bench,
+    number: int,
+    params: Params,
+    server: RunningServer,
+    info: ServerInfo,
+    level: Level,
+    watchdog: Watchdog,
+) -> LevelResult:
+    """Measure one level; when it fails, the server is looked at before the level is blamed.
+
+    Raises:
+        Broken: If the server died or hangs.
+        LoadError: If the level cannot be measured on a server that is well.
+    """
+    try:
+        result = await _run_level(bench, number, params, server, info, level, watchdog)
+    except LoadError as error:
+        if (failure := await watchdog.look()) is not None:
+            raise Broken(failure) from error
+        raise
+    if not result.valid and not bench.control.interrupt.is_set():
+        await watchdog.look()
+    if watchdog.failure is not None:
+        raise Broken(watchdog.failure)
+    return result
 
 
 async def _run_level(

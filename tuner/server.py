@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 
 CHECK_PERIOD_S = 1.0
 
+LOOK_S = 2.0
+"""How long a server that has failed a request is looked at before it is called anything but ended."""
+
+LOOK_PERIOD_S = 0.1
+
 USUAL_VOCABULARY = 32_000
 """Token ids below it exist in the vocabularies of nearly all models."""
 
@@ -236,12 +241,14 @@ class Watchdog:
             ended: Set when the server is found dead or hanging.
         """
         self.failure: Failure | None = None
+        self._server = server
+        self._http = http
         self._hang_timeout_s = hang_timeout_s
         self._in_flight = 0.0
         self._tokens = -1.0
         self._moved_s = time.monotonic()
         self._deadline_s = math.inf
-        self._task = asyncio.create_task(self._run(server, http, ended))
+        self._task = asyncio.create_task(self._run(ended))
 
     def progress(self, in_flight: float, tokens: float) -> None:
         """Tell how the load goes: requests under way and tokens received so far in this level."""
@@ -258,16 +265,22 @@ class Watchdog:
         self._in_flight = 0.0
         self._deadline_s = math.inf
 
+    async def look(self) -> Failure | None:
+        """Look now and not at the next turn, because something has just failed: what befell the server, or None."""
+        self.failure = self.failure or await why_unwell(self._server, self._http)
+        return self.failure
+
     async def close(self) -> None:
         """End the watch."""
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
 
-    async def _run(self, server: RunningServer, http: aiohttp.ClientSession, ended: asyncio.Event) -> None:
+    async def _run(self, ended: asyncio.Event) -> None:
         while self.failure is None:
             await asyncio.sleep(CHECK_PERIOD_S)
-            self.failure = await server.check(http) or self._hang() or self._overdue()
+            found = await self._server.check(self._http) or self._hang() or self._overdue()
+            self.failure = self.failure or found
         ended.set()
 
     def _hang(self) -> Failure | None:
@@ -282,6 +295,22 @@ class Watchdog:
         return Failure(
             "too_slow", "the level took longer than load.level_timeout_s: its warm-up or its requests never ended"
         )
+
+
+async def why_unwell(server: RunningServer, http: aiohttp.ClientSession) -> Failure | None:
+    """Why a server that has just failed a request is not well, or None if it is.
+
+    A server that dies closes its connections before its process has ended: so one that does not answer is looked at for a
+    while, and one that answers twice is well.
+    """
+    deadline_s = time.monotonic() + LOOK_S
+    well = 0
+    while True:
+        failure = await server.check(http)
+        well = 0 if failure else well + 1
+        if well > 1 or (failure is not None and (failure.kind != "hung" or time.monotonic() > deadline_s)):
+            return failure
+        await asyncio.sleep(LOOK_PERIOD_S)
 
 
 def check_plan_engine(plan: EnginePlan, engine: Engine) -> None:

@@ -14,6 +14,7 @@ from tuner.load.errors import BadWorkload, LoadError
 from tuner.measuring import Broken, Measurement, measure_levels
 from tuner.search.levels import ListedLevels
 from tuner.search.objective import Score, score_levels
+from tuner.server import why_unwell
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -113,10 +114,11 @@ async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None]
     except BadConfiguration as error:
         outcome = _failed(number, order, Failure("bad_config", str(error)))
     except (EngineError, LoadError) as error:
-        outcome = _failed(number, order, Failure("failed", str(error), infeasible=False))
+        failure = Failure("failed", str(error), infeasible=False)
+        outcome = _failed(number, order, await _cause(bench, server, failure))
     except TimeoutError:
-        text = f"the server was ready and then did not answer for {READ_BACK_S:g} s"
-        outcome = _failed(number, order, Failure("hung", text))
+        failure = Failure("hung", f"the server was ready and then did not answer for {READ_BACK_S:g} s")
+        outcome = _failed(number, order, await _cause(bench, server, failure))
     finally:
         if server is not None:
             well = outcome is not None and outcome.score is not None
@@ -127,6 +129,13 @@ async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None]
         outcome = TrialResult(number, "skipped")
     _record(bench, outcome)
     return outcome
+
+
+async def _cause(bench: Bench, server: RunningServer | None, failure: Failure) -> Failure:
+    """What befell the server, if that is why something failed; else the failure itself."""
+    if server is None or bench.control.interrupt.is_set():
+        return failure
+    return await why_unwell(server, bench.http) or failure
 
 
 async def _judge(bench: Bench, number: int, order: Order, server: RunningServer) -> TrialResult:

@@ -69,6 +69,7 @@ class ProcessServer:
         self._started = time.monotonic()
         self._guard = GuardedProcess(self._take)
         self._seen: set[psutil.Process] = set()
+        self._main: psutil.Process | None = None
         self._unwell = 0
 
     async def start(self, environment: Mapping[str, str]) -> None:
@@ -87,7 +88,10 @@ class ProcessServer:
             with contextlib.suppress(psutil.NoSuchProcess):
                 front = psutil.Process(front_pid)
                 guard = set(front.children())
-                self._seen.update(set(front.children(recursive=True)) - guard)
+                of_guard = set(front.children(recursive=True)) - guard
+                self._seen.update(of_guard)
+                guard_pids = {each.pid for each in guard}
+                self._main = self._main or next((each for each in of_guard if each.ppid() in guard_pids), None)
         self._seen = {process for process in self._seen if _runs(process)}
 
     @property
@@ -118,10 +122,12 @@ class ProcessServer:
     async def check(self, http: aiohttp.ClientSession) -> Failure | None:
         """Why it is no longer well, or None.
 
-        An ended process counts at once. A health path that fails counts the second time in a row, since a busy server
-        may be late once; a server can also answer 503 for ever without ending (contract trtllm 8.2).
+        An ended process counts at once, even while its guard still ends what it left behind. A health path that fails
+        counts the second time in a row, since a busy server may be late once; a server can also answer 503 for ever
+        without ending (contract trtllm 8.2).
         """
-        if self._guard.exited.is_set():
+        if self._guard.exited.is_set() or (self._main is not None and not _runs(self._main)):
+            await _within(self._guard.exited, GUARD_MARGIN_S)
             await _within(self._guard.closed, LOG_DRAIN_S)
             return self._died(self._guard.exit_code or 0)
         self._record()

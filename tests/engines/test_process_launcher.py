@@ -110,7 +110,7 @@ async def test_a_descendant_that_left_the_group_and_ignores_sigterm_is_ended_too
     assert alive(pids) == []
 
 
-async def test_descendants_of_a_server_that_ended_by_itself_are_ended(http: aiohttp.ClientSession) -> None:
+async def test_a_server_that_ended_by_itself_is_dead_and_its_descendants_are_ended(http: aiohttp.ClientSession) -> None:
     server = await start(spec("ready", "child"), QUICK)
     await server.wait_ready(http, timeout_s=30)
     await until(lambda: "child" in server.log_lines)
@@ -118,8 +118,13 @@ async def test_descendants_of_a_server_that_ended_by_itself_are_ended(http: aioh
 
     with pytest.raises(aiohttp.ClientError):
         await http.get(server.url + "/crash")
+    failure = await server.check(http) or await server.check(http)
 
-    await until(lambda: alive(pids) == [])
+    assert failure is not None
+    assert (failure.kind, failure.exit_code) == ("died", 7), (
+        "a child that outlives it does not make it a server that hangs"
+    )
+    assert alive(pids) == []
     await server.stop()
 
 

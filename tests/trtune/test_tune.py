@@ -184,21 +184,21 @@ def test_an_enqueued_configuration_is_run_and_an_impossible_one_refused(program:
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind", "start_timeout_s"),
+    ("fault", "kind", "limits"),
     [
-        ("oom-at-start", "out_of_memory", 60),
-        ("crash-at=0.3", "died", 60),
-        ("never-ready", "timeout", 4),
-        ("zombie-health", "hung", 60),
+        ("oom-at-start", "out_of_memory", ()),
+        ("crash-at=1", "died", ()),
+        ("never-ready", "timeout", ("--set", "engine.start_timeout_s=4")),
+        ("zombie-health", "hung", ("--set", "engine.hang_timeout_s=2")),
     ],
 )
 def test_a_server_that_fails_is_named_and_costs_no_more_than_its_limit(
-    program: Program, plan: Plan, fault: str, kind: str, start_timeout_s: int
+    program: Program, plan: Plan, fault: str, kind: str, limits: tuple[str, ...]
 ) -> None:
     path = plan(arguments=("--sim-fault", fault))
 
     done = program.run(
-        "tune", path, "--json", "--session", program.session, "--trials", "2", "--set", f"engine.start_timeout_s={start_timeout_s}",
+        "tune", path, "--json", "--session", program.session, "--trials", "2", *limits,
         "--set", "load.stop.max_s=8", "--set", "load.stop.min_s=8",
     )  # fmt: skip
 
