@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from engines.simulated.nim import serve as nim
-from engines.simulated.options import SimulationOptions, split_options
-from engines.simulated.triton import serve as triton
-from engines.simulated.trtllm import serve as trtllm
-from engines.simulated.vllm import serve as vllm
+from engines.simulated.options import split_options
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-DIALECTS: Final[dict[str, Callable[[list[str], SimulationOptions], int]]] = {
-    "trtllm": trtllm.main,
-    "vllm": vllm.main,
-    "nim": nim.main,
-    "triton": triton.main,
+DIALECTS: Final = {
+    "trtllm": "engines.simulated.trtllm.serve",
+    "vllm": "engines.simulated.vllm.serve",
+    "nim": "engines.simulated.nim.serve",
+    "triton": "engines.simulated.triton.serve",
 }
-"""Servers that can be imitated; the first one is the default."""
+"""Servers that can be imitated; the first one is the default. Only the one that is asked for is imported."""
 
 
 def main(arguments: list[str]) -> int:
     """Run the dialect a command line asks for and return the exit code."""
     options, rest = split_options(arguments, tuple(DIALECTS))
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    return DIALECTS[options.dialect](rest, options)
+    code: int = importlib.import_module(DIALECTS[options.dialect]).main(rest, options)
+    return code
 
 
 if __name__ == "__main__":
