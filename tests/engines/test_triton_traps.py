@@ -74,6 +74,7 @@ def test_an_override_without_the_model_file_hangs_while_the_old_model_serves(exp
     explicit.process.terminate()
     with pytest.raises(Exception, match="timed out"):
         explicit.process.wait(patience_s)
+    explicit.process.kill()
 
 
 def test_without_explicit_control_a_load_is_refused(uncontrolled: Triton) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sessions.commands import send_command
 from sessions.reader import SessionReader
 from tests.trtune.conftest import Program
 from trtune.cli import run
@@ -29,6 +30,8 @@ def test_a_sessions_server_is_profiled_and_that_level_does_not_count(
     program.wait_for(lambda reader: reader.levels(0))
 
     statuses = [run(["profile", word, str(program.session)]) for word in ("start", "start", "stop")]
+    program.wait_for(lambda reader: reader.levels(0)[0].end_ns)
+    send_command(program.session, "stop")  # or the trial, which has no result, would be made up for by another
     running.communicate(timeout=60)
 
     told = capsys.readouterr()

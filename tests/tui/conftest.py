@@ -8,7 +8,7 @@ import pytest
 
 from sessions.reader import SessionReader
 from tests.tui.sample_session import write_sample_session
-from tests.tui.screen_helpers import snapshot_of
+from tests.tui.screen_helpers import revive, snapshot_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished session: not to be written to."""
     return write_sample_session(tmp_path_factory.mktemp("sample") / "sample.trtune")
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Path:
+    """A session whose worker is alive, and writes nothing more."""
+    path = write_sample_session(tmp_path / "live.trtune", over=False)
+    revive(path)
+    return path
 
 
 @pytest.fixture(scope="session")

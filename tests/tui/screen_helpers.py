@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from tui.snapshot import Snapshot
 
 LIMIT_S = 15.0
-NS_PER_S = 1_000_000_000
+S = 1_000_000_000
 
 
 def snapshot_of(reader: SessionReader, *, at_s: float | None = None, window_s: float | None = None) -> Snapshot:
     """The snapshot of a moment; at the end, following, when none is given."""
-    clock = ViewClock() if at_s is None else ViewClock(pinned=False, anchor_ns=round(at_s * NS_PER_S))
+    clock = ViewClock() if at_s is None else ViewClock(pinned=False, anchor_ns=round(at_s * S))
     request = ViewRequest(clock, logs=True)
     if window_s is not None:
-        request = ViewRequest(clock, round(window_s * NS_PER_S), logs=True)
+        request = ViewRequest(clock, round(window_s * S), logs=True)
     return SnapshotBuilder(reader).build(request, now_ns=0, now_utc_ns=time.time_ns())
 
 
@@ -86,6 +86,19 @@ async def until(pilot: Pilot[AppResult], holds: Callable[[], bool]) -> None:
     await pilot.pause()
 
 
+def at_s(app: TrtuneApp) -> float:
+    """The moment shown, in seconds."""
+    assert app.snapshot is not None
+    return app.snapshot.at_ns / S
+
+
+async def sought(app: TrtuneApp, pilot: Pilot[AppResult], *keys: str) -> float:
+    """Press keys and give the moment shown then, in seconds."""
+    await pilot.press(*keys)
+    await until(pilot, lambda: app.snapshot is not None and app.snapshot.clock == app.request.clock)
+    return at_s(app)
+
+
 def shown(app: TrtuneApp) -> str:
     """What the terminal shows, as text."""
     width, height = app.size
@@ -98,6 +111,6 @@ def revive(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute(
             "UPDATE worker SET pid = ?, host = ?, heartbeat_utc_ns = ?",
-            (os.getpid(), platform.node(), time.time_ns() + 3600 * NS_PER_S),
+            (os.getpid(), platform.node(), time.time_ns() + 3600 * S),
         )
     connection.close()
