@@ -48,10 +48,8 @@ def _check(text: str, where: str, *, aliases: bool) -> None:
             raise BadConfiguration(f"{where} uses YAML aliases (*name): write the values out")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
-            line = event.start_mark.line + 1
-            raise BadConfiguration(
-                f"{where} nests more than {DEEPEST} levels deep in line {line}: that is too deep to be read"
-            )
+            line = f" in line {event.start_mark.line + 1}" if event.start_mark else ""
+            raise BadConfiguration(f"{where} nests more than {DEEPEST} levels deep{line}: that is too deep to be read")
 
 
 def _place(text: str, error: yaml.MarkedYAMLError) -> str:

@@ -22,7 +22,8 @@ from tuner.server import Places
 from tuner.trial import Order, TrialResult, every_level, run_trial
 
 if TYPE_CHECKING:
-    from engines.base import Failure, ServerInfo
+    from engines.base import ServerInfo
+    from engines.failure import Failure
     from engines.launch.base import RunningServer
     from tuner.bench import Bench
 
