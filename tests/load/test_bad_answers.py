@@ -92,6 +92,25 @@ async def test_bad_answers(generator: LoadGenerator, name: str) -> None:
     assert outcome.value.valid == (status == RequestStatus.OK)
 
 
+@pytest.mark.parametrize(
+    ("usage", "tokens", "counts", "finding"),
+    [
+        (b"", 2, "estimated", "2 answers told no usage: each event with text is counted as one token"),
+        (event(USAGE % 2), 2, "exact", ""),
+        (event(USAGE % 7), 7, "estimated", ""),
+    ],
+)
+async def test_token_counts_are_called_exact_only_where_usage_confirms_them(
+    generator: LoadGenerator, usage: bytes, tokens: int, counts: str, finding: str
+) -> None:
+    async with serving(raw(HEAD, event(TOKEN), event(TOKEN), usage + OK_END)) as (url, _):
+        outcome = await run_level(generator, url, stop=StopRule(max_requests=2, max_s=None))
+
+    assert outcome.table.osl_tokens.tolist() == [tokens, tokens]
+    assert outcome.value.token_counts == counts
+    assert [reason for reason in outcome.value.reasons if "usage" in reason] == [finding] * bool(finding)
+
+
 async def test_a_body_that_never_ends_is_cut_at_its_limit(generator: LoadGenerator) -> None:
     async def endless(exchange: Exchange) -> None:
         await exchange.send(HEAD)

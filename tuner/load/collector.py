@@ -67,6 +67,7 @@ class Collector:
         live: The sliding window.
         resent: Requests sent a second time because a used connection had died.
         inexact_counts: Answers whose tokens per chunk had to be estimated.
+        uncounted: Answers that ended well and told no usage: an event with text counts as one token.
     """
 
     def __init__(self, clock: SessionClock, *, keep_text: bool, end_mark_needed: bool) -> None:
@@ -80,6 +81,7 @@ class Collector:
         self.live = LiveWindow()
         self.resent = 0
         self.inexact_counts = 0
+        self.uncounted = 0
         self._clock = clock
         self._keep_text = keep_text
         self._end_mark_needed = end_mark_needed
@@ -241,6 +243,7 @@ class Collector:
                     self._place(pending, [tokens], ABSENT, pending.read_ns, pending.read_ns)
                     self._note_live(pending, first_new)
         status, error = self._judge(pending, code, text)
+        self.uncounted += status == RequestStatus.OK and pending.answer.completion_tokens < 0
         osl_tokens = self._settle_tokens(pending)
         self._add_row(pending, status, error, end_ns, osl_tokens)
         answer_text = "".join(pending.answer.text)

@@ -47,6 +47,7 @@ class Course:
         stopped_by: What closed it.
         precision: Relative half-width reached, NaN if never looked at.
         inexact_counts: Answers whose tokens per chunk were estimated.
+        uncounted: Answers that ended well and told no usage.
         counts: Counters of each generator process.
     """
 
@@ -57,6 +58,7 @@ class Course:
     stopped_by: StoppedBy
     precision: float
     inexact_counts: int
+    uncounted: int
     counts: list[dict[str, int]]
 
 
@@ -83,7 +85,7 @@ def judge_level(job: LevelJob, course: Course) -> LevelResult:
         client_lag_p99_ms=metrics.get("client_lag", {}).get("p99", nan),
         client_cpu_ratio=cpu_ratio,
         generator_processes=len(course.counts),
-        token_counts=_token_counts(good, course.inexact_counts),
+        token_counts=_token_counts(good, course),
         connections=_connections(course.counts),
         clock_steps=max(counts["clock_steps"] for counts in course.counts),
         error_texts=_error_texts(ended),
@@ -109,7 +111,7 @@ def _remarks(job: LevelJob, course: Course, metrics: Summary) -> list[str]:
     """What the reader should know though the numbers hold."""
     found = [
         *_timing_remarks(metrics),
-        *_server_remarks(job, metrics),
+        *_server_remarks(job, course, metrics),
     ]
     if job.stop.precision is not None and course.stopped_by in ("time", "requests"):
         reached = f"±{course.precision:.1%}" if isfinite(course.precision) else "unknown"
@@ -143,9 +145,11 @@ def _timing_remarks(metrics: Summary) -> list[str]:
     return found
 
 
-def _server_remarks(job: LevelJob, metrics: Summary) -> list[str]:
+def _server_remarks(job: LevelJob, course: Course, metrics: Summary) -> list[str]:
     """Where the server did not do what was asked."""
     found: list[str] = []
+    if course.uncounted:
+        found.append(f"{course.uncounted} answers told no usage: each event with text is counted as one token")
     errors = metrics.get("error_ratio", {}).get("avg", 0.0)
     if errors:
         found.append(f"{errors:.1%} of the requests failed")
@@ -161,10 +165,10 @@ def _clock(good: RequestTable) -> str:
     return kinds.pop() if len(kinds) == 1 else ("mixed" if kinds else "unknown")
 
 
-def _token_counts(good: RequestTable, inexact_counts: int) -> str:
+def _token_counts(good: RequestTable, course: Course) -> str:
     if not len(good):
         return "unknown"
-    return "estimated" if inexact_counts else "exact"
+    return "estimated" if course.inexact_counts or course.uncounted else "exact"
 
 
 def _connections(counts: list[dict[str, int]]) -> Connections:

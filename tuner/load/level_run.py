@@ -329,6 +329,7 @@ class LevelRun:
             stopped_by=stopped_by,
             precision=self._precision,
             inexact_counts=self._collector.inexact_counts,
+            uncounted=self._collector.uncounted,
             counts=[process.counts for process in self._processes],
         )
         return judge_level(self._job, course)
