@@ -58,11 +58,8 @@ def docker_runtime() -> Runtime:
 
     try:
         version = connect(DAEMON_TIMEOUT_S).version().get("Version", "?")
-    except MissingProgram as error:
-        return Runtime("docker", False, "the package docker is not installed", _install_words(error))
     except EngineError as error:
-        found, _, advice = str(error).partition("; ")
-        return Runtime("docker", False, found, advice)
+        return _unusable("docker", error)
     return Runtime("docker", True, f"daemon {version} at {os.environ.get('DOCKER_HOST', 'the default socket')}")
 
 
@@ -73,11 +70,8 @@ def kubernetes_runtime() -> Runtime:
 
     try:
         host = Cluster(ClusterPlace()).configuration.host
-    except MissingProgram as error:
-        return Runtime("kubernetes", False, "the package kubernetes is not installed", _install_words(error))
     except EngineError as error:
-        found, _, advice = str(error).partition("; ")
-        return Runtime("kubernetes", False, found, advice)
+        return _unusable("kubernetes", error)
     return Runtime("kubernetes", True, f"the current context is at {host} (not asked)")
 
 
@@ -110,6 +104,14 @@ def _state(engine: Engine, runtimes: tuple[Runtime, ...], *, gpu: bool, environm
     startable = (here or docker or cluster) and (gpu or cluster or not engine.needs_gpu)
     text = found.partition("; ")[0] + (f"; can be started {' and '.join(ways)}" if ways else "")
     return EngineState(engine.name, startable, f"{engine.title}: {text}", tuple(filter(None, todo)))
+
+
+def _unusable(name: str, error: EngineError) -> Runtime:
+    """A way to start servers that cannot be gone, with what was found and what to do."""
+    if isinstance(error, MissingProgram):
+        return Runtime(name, False, f"the package {name} is not installed", _install_words(error))
+    found, _, advice = str(error).partition("; ")
+    return Runtime(name, False, found, advice)
 
 
 def _install_words(error: MissingProgram) -> str:

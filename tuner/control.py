@@ -16,11 +16,13 @@ class Control:
     Attributes:
         stop: Set when the work is to end.
         interrupt: Set when the running level is to end now: by a stop, or because its trial is skipped.
+        trial: Number of the trial that runs under it; None between trials.
     """
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
         self.interrupt = asyncio.Event()
+        self.trial: int | None = None
         self._running = asyncio.Event()
         self._running.set()
         self._skip = False
@@ -28,7 +30,7 @@ class Control:
 
     @contextmanager
     def child(self) -> Iterator[Control]:
-        """The control of one of several trials side by side: pausing and ending reach it, a skip reaches the oldest of them."""
+        """The control of one of several trials side by side: pausing and ending reach all of them, a skip one."""
         child = Control()
         child.stop, child._running = self.stop, self._running
         if self.stop.is_set():
@@ -57,13 +59,22 @@ class Control:
         """Go on."""
         self._running.set()
 
-    def skip(self) -> None:
-        """Leave the running trial."""
-        if self._children:
-            next((child for child in self._children if not child.skipping), self._children[0]).skip()
-            return
-        self._skip = True
-        self.interrupt.set()
+    def skip(self, trial: int | None = None) -> int | None:
+        """Leave a running trial.
+
+        Args:
+            trial: Its number; None: the one that runs, of several the oldest that is not being left already.
+
+        Returns:
+            Its number; None when it does not run, or none does.
+        """
+        running = [each for each in (self, *self._children) if each.trial is not None and not each.skipping]
+        chosen = next((each for each in running if trial in (None, each.trial)), None)
+        if chosen is None:
+            return None
+        chosen._skip = True
+        chosen.interrupt.set()
+        return chosen.trial
 
     def end(self) -> None:
         """End the work; what runs is broken off and cleaned up."""
@@ -72,11 +83,15 @@ class Control:
             each.interrupt.set()
         self._running.set()
 
-    def begin_trial(self) -> None:
-        """Forget a skip that was meant for the trial before."""
-        self._skip = False
+    def begin_trial(self, number: int) -> None:
+        """A trial begins: forget a skip that was meant for the one before."""
+        self.trial, self._skip = number, False
         if not self.stop.is_set():
             self.interrupt.clear()
+
+    def end_trial(self) -> None:
+        """Nothing is left to skip."""
+        self.trial = None
 
     async def gate(self) -> None:
         """Wait while paused."""

@@ -19,6 +19,7 @@ from tuner.load.spec import Level, Limits, StopRule, Workload
 from tuner.search.levels import HighestLevel, LevelChooser, ListedLevels
 from tuner.search.objective import Objective
 
+_VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _SECRET_NAME = re.compile(r"(^|_)(api_?key|key|token|secret|password|passwd|credentials?)$", re.IGNORECASE)
 _SECRET_ARGUMENT = re.compile(
     r"--?([\w-]+[-_])?(api[-_]?key|secret|password|passwd|(hf|auth|access)[-_]?token)(=|$)", re.IGNORECASE
@@ -154,8 +155,12 @@ class EnginePlan(PlanPart):
         return self
 
     @model_validator(mode="after")
-    def _no_secret(self) -> EnginePlan:
+    def _no_secret_and_no_trick(self) -> EnginePlan:
         for name in self.environment:
+            if not _VARIABLE_NAME.fullmatch(name):
+                raise ValueError(
+                    f"environment: {name!r:.60} is no name of a variable: letters, digits and _ are allowed"
+                )
             if is_secret_name(name):
                 raise ValueError(
                     f"environment.{name} looks like a secret, and the plan is kept in the session: export it in the"

@@ -91,8 +91,8 @@ async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None]
     Returns:
         What became of it; failures of the server are results, not exceptions.
     """
-    bench.control.begin_trial()
     number = bench.recorder.start_trial(order.kind, order.params)
+    bench.control.begin_trial(number)
     on_number(number)
     if bench.lane or bench.gpu_uuids:
         told = f"trial {number} runs on {bench.lane or 'the first lane'}"
@@ -123,6 +123,7 @@ async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None]
         if server is not None:
             well = outcome is not None and outcome.score is not None
             await bench.upkeep.give_back(number, server, order.params, well=well)
+        bench.control.end_trial()
     if bench.control.stop.is_set():
         outcome = TrialResult(number, "interrupted")
     elif bench.control.skipping:

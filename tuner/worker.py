@@ -214,8 +214,7 @@ class Worker:
                 self._control.resume()
                 return "done", "goes on"
             case "skip":
-                self._control.skip()
-                return "done", "the running trial is left"
+                return self._skip(command.args.get("trial"))
             case "stop":
                 self._control.end()
                 return "done", "stopping"
@@ -226,6 +225,13 @@ class Worker:
             case _:
                 answer = None if self._job is None else self._job.obey(command.kind, command.args)
                 return answer or ("refused", "this worker does not know that command")
+
+    def _skip(self, wanted: object) -> tuple[str, str]:
+        named = wanted if isinstance(wanted, int) and not isinstance(wanted, bool) else None
+        number = self._control.skip(named)
+        if number is not None:
+            return "done", f"trial {number} is left"
+        return "refused", "no trial is running" if named is None else f"trial {named} is not running any more"
 
 
 def work(path: Path) -> int:

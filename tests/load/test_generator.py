@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 
+from sessions.columns import LOAD_COLUMNS
 from sessions.requests import ClockKind, RequestStatus
 from sessions.slo import Slo
 from tests.load.levels import SMALL, good, run_level
 from tests.load.servers import Exchange, serving
 from tuner.load.generator import LoadGenerator
 from tuner.load.lengths import Fixed
-from tuner.load.live import LOAD_COLUMNS
 from tuner.load.spec import Arrivals, Cancel, Level, Limits, StopRule, Turns
 
 
@@ -107,7 +107,7 @@ async def test_progress_is_told_while_a_level_runs(generator: LoadGenerator) -> 
     assert live.output_tps > 0
     assert live.ttft_p50_ms > 0
     assert live.itl_p99_ms >= live.itl_p50_ms > 0
-    assert all(isinstance(getattr(live, name), int | float) for name in LOAD_COLUMNS)
+    assert all(isinstance(getattr(live, column.name), int | float) for column in LOAD_COLUMNS)
 
 
 async def test_the_warm_up_is_recorded_and_not_counted(generator: LoadGenerator) -> None:

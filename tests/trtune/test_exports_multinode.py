@@ -68,6 +68,15 @@ def test_slurm_in_a_container_mounts_model_and_folder(path: Path, tmp_path: Path
     assert f"--container-mounts={tmp_path}:{tmp_path},/models/big model:/models/big model:ro" in words
 
 
+def test_a_strangers_model_is_a_word_and_no_command(tmp_path: Path) -> None:
+    path = session(tmp_path / "run.trtune", {"name": "trtllm", "model": '/m$(touch run)"`touch run`'}, dict(PARAMS))
+
+    words = run(export(path, "slurm", image="x:1"), "srun", tmp_path)
+
+    assert not (tmp_path / "run").exists()
+    assert any('/m$(touch run)"`touch run`:ro' in word for word in words)
+
+
 def test_mpirun_hands_on_the_plans_variables_and_those_that_are_set(path: Path, tmp_path: Path) -> None:
     words = run(export(path, "mpirun"), "mpirun", tmp_path, NCCL_SOCKET_IFNAME="ib0")
 

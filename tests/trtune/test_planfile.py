@@ -81,6 +81,7 @@ def test_the_demos_plan_is_understood() -> None:
         ("[engine]\nlaunch = 'attach'", "launch = 'attach' needs url"),
         ("[engine\n", "not valid TOML"),
         ("[engine.environment]\nNGC_API_KEY = 'x'", "environment.NGC_API_KEY looks like a secret"),
+        ("[engine.environment]\n'X;reboot' = 'y'", "environment: 'X;reboot' is no name of a variable"),
         ("[engine]\narguments = ['--api-key', 'x']", "--api-key carries a secret"),
     ],
 )

@@ -52,10 +52,10 @@ def slurm(winner: Winner) -> str:
     container = []
     if winner.wishes.image:
         model = winner.plan.engine.model
-        mounts = ["$PWD:$PWD", *([f"{model}:{model}:ro"] if model.startswith("/") else [])]
+        of_model = f",{shlex.quote(f'{model}:{model}:ro')}" if model.startswith("/") else ""
         container = [
             f"--container-image={shlex.quote(winner.wishes.image)}",
-            f'--container-mounts="{",".join(mounts)}"',
+            f'--container-mounts="$PWD:$PWD"{of_model}',
             '--container-workdir="$PWD"',
         ]
     lines = [

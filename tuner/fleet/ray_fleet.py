@@ -148,6 +148,7 @@ class RayFleet:
             except _Ended:
                 return TrialResult(NOT_BEGUN, "interrupted")
             number = recorder.start_trial(order.kind, order.params)
+            control.begin_trial(number)
             on_number(number)
             try:
                 return await self._run_on(host, control, order, number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import nan
 from typing import Literal
 
@@ -72,11 +72,6 @@ class LoadProgress:
     client_lag_p99_ms: float = nan
     slo_met_ratio: float = nan
 
-
-LOAD_COLUMNS = tuple(
-    field.name for field in fields(LoadProgress) if field.name not in ("t_ns", "phase", "relative_half_width")
-)
-"""The numeric columns of LoadProgress, in order."""
 
 _Series = deque[tuple[int, Sequence[float]]]
 

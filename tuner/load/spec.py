@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - pydantic needs it at run time
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -18,7 +18,6 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
     model_validator,
 )
 
@@ -27,7 +26,6 @@ from tuner.load.lengths import Fixed, Length, Tokens
 
 Share = Annotated[float, Field(ge=0, le=1)]
 PathChoice = Literal["chat", "completions", "triton"]
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _Spec(BaseModel):
@@ -268,25 +266,3 @@ class Endpoint:
     max_tokens_field: str = "max_tokens"
     ca_file: str | None = None
     verify_tls: bool = True
-
-
-def parse_spec(model: type[_Model], data: dict[str, Any], where: str) -> _Model:
-    """Validate a table of a plan file.
-
-    Args:
-        model: One of this module's models.
-        data: The table as read.
-        where: Its name in the file, for the message.
-
-    Raises:
-        BadWorkload: If a value is not allowed; one line with field, value and what is allowed, the first fault first.
-    """
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        faults = error.errors(include_url=False)
-        first = faults[0]
-        path = ".".join([where, *(str(part) for part in first["loc"])])
-        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        given = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r:.60}"
-        raise BadWorkload(f"{path}: {first['msg'].removeprefix('Value error, ')}{given}{more}") from None
