@@ -24,6 +24,8 @@ from tuner.server import Places
 from tuner.trial import run_trial
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tuner.fleet.forwarding import Call
     from tuner.trial import Order, TrialResult
 
@@ -83,12 +85,13 @@ class TrialHost:
 
     def wish(self, name: str) -> None:
         """Pass on what the operator wants: `pause`, `resume`, `skip` or `end`."""
-        {
+        wishes: dict[str, Callable[[], object]] = {
             "pause": self._control.pause,
             "resume": self._control.resume,
             "skip": self._control.skip,
             "end": self._control.end,
-        }[name]()
+        }
+        wishes[name]()
 
     async def run(self, plan_values: dict[str, Any], order: Order, number: int) -> TrialResult:
         """Run a trial.
