@@ -13,6 +13,7 @@ import orjson
 from engines.errors import EngineError, Unreachable
 
 MAX_BODY_BYTES = 10_000_000
+MOST_DIGITS = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,18 @@ class Answer:
         except orjson.JSONDecodeError:
             pass  # Python's own servers may write NaN, which only the standard library reads.
         try:
-            return json.loads(self.body)
+            return json.loads(self.body, parse_int=_number)
         except (ValueError, RecursionError) as error:
             raise EngineError(f"{self.url} answers {self.status} with something that is not JSON") from error
 
     def text(self) -> str:
         """The body as text, invalid UTF-8 replaced."""
         return self.body.decode("utf-8", "replace")
+
+
+def _number(text: str) -> int | float:
+    """A number without a point; one that no session can hold becomes a float, as orjson has it."""
+    return int(text) if len(text) < MOST_DIGITS else float(text)
 
 
 async def get(http: aiohttp.ClientSession, url: str, timeout_s: float = 5.0) -> Answer:

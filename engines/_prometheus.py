@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 LARGEST = 2.0**62
 """Values beyond it are no measurement: NVIDIA's tools write huge integers for «not to be had»."""
 
+MOST_DIGITS = 15
+
 
 @dataclass(frozen=True, slots=True)
 class Series:
@@ -51,6 +53,17 @@ class Page:
     def labels(self, *names: str) -> Mapping[str, str]:
         """Labels of the first series of the first name that is there."""
         return next((self.series[name][0].labels for name in names if name in self.series), {})
+
+
+def whole_label(text: str) -> int:
+    """A label that is a whole number.
+
+    Raises:
+        ValueError: If it is none, or larger than any setting is.
+    """
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"{len(text)} characters are no setting")
+    return int(text)
 
 
 def parse_page(text: str, where: str) -> Page:

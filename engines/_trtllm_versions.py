@@ -16,7 +16,6 @@ V1_2: Version = (1, 2)
 V1_3: Version = (1, 3)
 TEE: Version = (1, 3, 0, 13)
 """First build whose `/metrics` and Prometheus do not race for the same records (contract 2.3)."""
-PROFILE_ENDPOINTS: Version = (1, 3, 0, 15)
 LATE: Version = (1, 3, 0, 21)
 """The engine backend is gone (contract 6); `/perf_metrics` gave way to response headers."""
 

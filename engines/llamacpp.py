@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from engines.launch.spec import LaunchRequest
     from engines.sample import MetricsSource
 
-_SLOTS_LINE = re.compile(r"n_slots = (\d+), n_ctx_slot = (\d+), kv_unified = '(true|false)'")
-_THREADS_LINE = re.compile(r"threadpool init, n_threads = (\d+)")
+_SLOTS_LINE = re.compile(r"n_slots = (\d{1,9}), n_ctx_slot = (\d{1,15}), kv_unified = '(true|false)'")
+_THREADS_LINE = re.compile(r"threadpool init, n_threads = (\d{1,9})")
 
 
 class LlamaCpp(Engine):

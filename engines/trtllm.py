@@ -12,6 +12,7 @@ from engines._flags import batch_for, check_arguments
 from engines._http import get, get_json_or_none
 from engines._knobs import check_params
 from engines._models_page import cards_of, first_of
+from engines._prometheus import whole_label
 from engines._trtllm_conflicts import find_conflict
 from engines._trtllm_failures import FAILURES
 from engines._trtllm_knobs import knobs_of
@@ -68,15 +69,15 @@ PHASES = (
 """Log lines that begin the phases of a start (contract trtllm 1.5 and 8.1): estimation, graphs and kernels are the warm-up."""
 
 _CONFIG_GAUGES = (
-    ("parallel_config_info", "tensor_parallel_size", "tensor_parallel_size", int),
-    ("parallel_config_info", "pipeline_parallel_size", "pipeline_parallel_size", int),
-    ("parallel_config_info", "context_parallel_size", "context_parallel_size", int),
-    ("parallel_config_info", "expert_parallel_size", "moe_expert_parallel_size", int),
-    ("kv_cache_config_info", "page_size", "kv_cache_config.tokens_per_block", int),
+    ("parallel_config_info", "tensor_parallel_size", "tensor_parallel_size", whole_label),
+    ("parallel_config_info", "pipeline_parallel_size", "pipeline_parallel_size", whole_label),
+    ("parallel_config_info", "context_parallel_size", "context_parallel_size", whole_label),
+    ("parallel_config_info", "expert_parallel_size", "moe_expert_parallel_size", whole_label),
+    ("kv_cache_config_info", "page_size", "kv_cache_config.tokens_per_block", whole_label),
     ("kv_cache_config_info", "free_gpu_memory_fraction", "kv_cache_config.free_gpu_memory_fraction", float),
     ("kv_cache_config_info", "cache_dtype", "kv_cache_config.dtype", str),
-    ("model_config_info", "max_model_len", "max_seq_len", int),
-    ("speculative_config_info", "spec_num_tokens", "speculative_config.max_draft_len", int),
+    ("model_config_info", "max_model_len", "max_seq_len", whole_label),
+    ("speculative_config_info", "spec_num_tokens", "speculative_config.max_draft_len", whole_label),
 )
 """Config-info gauge, its label, the knob, and how the text is read (contract trtllm 3.3)."""
 
@@ -86,11 +87,11 @@ _FLAG_GAUGES = (
 )
 
 _LOG_NUMBERS = (
-    (re.compile(r"\[TRT-LLM\].*\bmax_seq_len=(\d+), max_num_requests="), "max_seq_len"),
-    (re.compile(r"Adjusted max_seq_len to (\d+)"), "max_seq_len"),
-    (re.compile(r"\[TRT-LLM\].*\bmax_num_tokens=(\d+), max_batch_size="), "max_num_tokens"),
-    (re.compile(r"\[TRT-LLM\].*\bmax_num_tokens=\d+, max_batch_size=(\d+)"), "max_batch_size"),
-    (re.compile(r"for max tokens in paged KV cache \((\d+)\)"), "kv_cache_config.max_tokens"),
+    (re.compile(r"\[TRT-LLM\].*\bmax_seq_len=(\d{1,15}), max_num_requests="), "max_seq_len"),
+    (re.compile(r"Adjusted max_seq_len to (\d{1,15})"), "max_seq_len"),
+    (re.compile(r"\[TRT-LLM\].*\bmax_num_tokens=(\d{1,15}), max_batch_size="), "max_num_tokens"),
+    (re.compile(r"\[TRT-LLM\].*\bmax_num_tokens=\d+, max_batch_size=(\d{1,15})"), "max_batch_size"),
+    (re.compile(r"for max tokens in paged KV cache \((\d{1,15})\)"), "kv_cache_config.max_tokens"),
 )
 """Log lines that tell what is in force. The last line of a kind counts: the first KV pool is a temporary one."""
 

@@ -12,6 +12,7 @@ from engines._flag_server import FlagServer, recognised
 from engines._flags import batch_for, whole
 from engines._http import get_json_or_none
 from engines._page_metrics import PageMetrics
+from engines._prometheus import whole_label
 from engines._vllm_failures import FAILURES
 from engines._vllm_knobs import BATCH_SIZES, DEFAULT_BLOCK_TOKENS, KNOBS
 from engines._vllm_metrics import PREFIX, VllmReader
@@ -51,9 +52,9 @@ ALIASES = {
 
 _CACHE_LABELS = (
     ("gpu_memory_utilization", "gpu-memory-utilization", float),
-    ("block_size", "block-size", int),
+    ("block_size", "block-size", whole_label),
     ("cache_dtype", "kv-cache-dtype", str),
-    ("num_gpu_blocks", "num-gpu-blocks-override", int),
+    ("num_gpu_blocks", "num-gpu-blocks-override", whole_label),
 )
 """Labels of `vllm:cache_config_info`: the knob, and how the text is read."""
 
@@ -71,19 +72,22 @@ _SERVER_INFO = (
 another type is left out."""
 
 _LOG_NUMBERS = (
-    (re.compile(r"Using max model len (\d+)"), "max-model-len"),
-    (re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)"), "max-num-batched-tokens"),
-    (re.compile(r"Initializing a V1 LLM engine .*\btensor_parallel_size=(\d+)"), "tensor-parallel-size"),
-    (re.compile(r"Initializing a V1 LLM engine .*\bpipeline_parallel_size=(\d+)"), "pipeline-parallel-size"),
-    (re.compile(r"Initializing a V1 LLM engine .*\bdata_parallel_size=(\d+)"), "data-parallel-size"),
-    (re.compile(r"Initializing a V1 LLM engine .*'max_cudagraph_capture_size': (\d+)"), "max-cudagraph-capture-size"),
+    (re.compile(r"Using max model len (\d{1,15})"), "max-model-len"),
+    (re.compile(r"Chunked prefill is enabled with max_num_batched_tokens=(\d{1,15})"), "max-num-batched-tokens"),
+    (re.compile(r"Initializing a V1 LLM engine .*\btensor_parallel_size=(\d{1,15})"), "tensor-parallel-size"),
+    (re.compile(r"Initializing a V1 LLM engine .*\bpipeline_parallel_size=(\d{1,15})"), "pipeline-parallel-size"),
+    (re.compile(r"Initializing a V1 LLM engine .*\bdata_parallel_size=(\d{1,15})"), "data-parallel-size"),
+    (
+        re.compile(r"Initializing a V1 LLM engine .*'max_cudagraph_capture_size': (\d{1,15})"),
+        "max-cudagraph-capture-size",
+    ),
 )
 _LOG_FLAGS = (
     (re.compile(r"Initializing a V1 LLM engine .*\benforce_eager=(True|False)"), "enforce-eager"),
     (re.compile(r"Initializing a V1 LLM engine .*\benable_prefix_caching=(True|False)"), "enable-prefix-caching"),
     (re.compile(r"Initializing a V1 LLM engine .*\benable_chunked_prefill=(True|False)"), "enable-chunked-prefill"),
 )
-_KV_MEMORY = re.compile(r"Available KV cache memory: (\d+(?:\.\d+)?) GiB")
+_KV_MEMORY = re.compile(r"Available KV cache memory: (\d{1,9}(?:\.\d{1,9})?) GiB")
 _ASYNC = re.compile(r"Asynchronous scheduling is (enabled|disabled)")
 
 

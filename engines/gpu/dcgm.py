@@ -28,6 +28,9 @@ TIMEOUT_S = 5.0
 MAX_PAGE_BYTES = 10_000_000
 MIB = float(1 << 20)
 SIMULATED_HOST = "simulated"
+MOST_DIGITS = 10
+"""Longer numbers are no place of a GPU."""
+
 NOT_BY_TRITON = "no tensor and DRAM activity: Triton does not tell it"
 NOT_LISTED = "no tensor and DRAM activity: the exporter's list has no PROF fields"
 
@@ -244,7 +247,7 @@ def _gpus(page: Page) -> dict[Key, GpuInfo]:
 
 def _index(labels: Mapping[str, str]) -> int:
     text = labels.get("gpu", "")
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isdecimal() and len(text) < MOST_DIGITS else 0
 
 
 def _info(place: int, key: Key, labels: Mapping[str, str], readings: Readings) -> GpuInfo:

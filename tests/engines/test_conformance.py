@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import orjson
 import pytest
 import yaml
 
@@ -81,6 +82,23 @@ def test_no_knob_takes_what_is_not_a_number(engine: Engine) -> None:
         assert not knob.allows(math.nan) or knob.kind == "choice", knob.name
         assert not knob.allows(math.inf) or knob.kind == "choice", knob.name
         assert not knob.allows(10**400), knob.name
+
+
+NUMBER = "9" * 3000
+LINES = (
+    f"Using max model len {NUMBER}",
+    f"Available KV cache memory: {NUMBER} GiB",
+    f"Chunked prefill is enabled with max_num_batched_tokens={NUMBER}",
+    f"[TRT-LLM] x max_seq_len={NUMBER}, max_num_requests=1",
+    f"Adjusted max_seq_len to {NUMBER}",
+    f"for max tokens in paged KV cache ({NUMBER})",
+    f"n_slots = {NUMBER}, n_ctx_slot = {NUMBER}, kv_unified = 'true'",
+    f"threadpool init, n_threads = {NUMBER}",
+)
+
+
+def test_whatever_the_log_says_the_settings_in_force_can_be_recorded(engine: Engine) -> None:
+    orjson.dumps(engine.effective_from_log(LINES))
 
 
 def test_a_condition_of_a_knob_can_be_met(engine: Engine) -> None:

@@ -103,6 +103,12 @@ def test_gpus_are_in_the_order_of_their_numbers_and_links_are_no_gpus(exporter: 
     assert source.gpus[1].notes == ("no tensor and DRAM activity: the exporter's list has no PROF fields",)
 
 
+def test_a_number_of_a_gpu_that_cannot_be_is_none(exporter: Exporter, old_names: str) -> None:
+    exporter.show(old_names.replace('gpu="1"', f'gpu="{"9" * 5000}"'))
+
+    assert {gpu.uuid for gpu in DcgmSource(exporter.url).gpus} == {"GPU-a", "GPU-b"}
+
+
 def test_a_value_that_stands_for_nothing_is_dropped(exporter: Exporter, old_names: str) -> None:
     exporter.show(old_names)
 

@@ -250,6 +250,21 @@ async def test_a_running_server_tells_who_it_is_and_what_is_in_force(
     }
 
 
+async def test_numbers_that_no_session_can_hold_are_no_settings(serve: Serve, http: aiohttp.ClientSession) -> None:
+    huge = "9" * 30
+    url = await serve(
+        {
+            "/version": page('{"version": "1.3.0rc20"}'),
+            "/server_info": page(f'{{"max_batch_size": {huge}, "tokens_per_block": 64, "startup_s": NaN}}'),
+            "/prometheus/metrics": page(f'model_config_info{{max_model_len="{huge}"}} 1\n'),
+        }
+    )
+
+    info = await ENGINE.inspect(http, url)
+
+    assert info.effective == {"kv_cache_config.tokens_per_block": 64}
+
+
 async def test_an_old_server_tells_less_and_that_is_noted(
     serve: Serve, http: aiohttp.ClientSession, data: Path
 ) -> None:

@@ -106,11 +106,6 @@ class RequestState:
         """Prompt and generated tokens together."""
         return self.request.prompt_tokens + self.generated_tokens
 
-    @property
-    def held_blocks(self) -> int:
-        """KV blocks it holds, shared ones included."""
-        return len(self.shared_hashes) + self.private_blocks
-
 
 def hash_blocks(token_ids: Sequence[int], tokens_per_block: int, salt: int = 0) -> BlockHashes:
     """Return the chained hashes of a prompt's full blocks.
