@@ -13,8 +13,6 @@ from engines._prometheus import Page, parse_page
 from engines.base import Engine
 from engines.errors import EngineError
 from engines.launch.container import listen_address
-from engines.launch.ports import local_url
-from engines.launch.spec import LaunchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from engines._models_page import ModelCard
     from engines.failure import FailureRule
     from engines.knob import Knob
-    from engines.launch.spec import LaunchRequest
+    from engines.launch.spec import LaunchRequest, LaunchSpec
 
 
 class FlagServer(Engine):
@@ -66,14 +64,8 @@ class FlagServer(Engine):
         check_arguments(request.arguments, request.params, self.own_options, self.aliases)
         host, port = listen_address(request)
         settings = flag_words(self.flags, request.params, negated=self.negated)
-        return LaunchSpec(
-            argv=(*self.words(request, host, port), *settings, *request.arguments),
-            url=local_url(request.host, request.port),
-            ready_path=self.health_path,
-            environment={**self.variables(host), **request.environment},
-            failures=self.failures,
-            inherit=("HF_TOKEN",),
-            container=request.container,
+        return self.launch_spec(
+            request, (*self.words(request, host, port), *settings), self.failures, self.variables(host)
         )
 
 

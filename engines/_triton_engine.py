@@ -23,17 +23,16 @@ from engines.base import Engine, ServerInfo
 from engines.errors import BadConfiguration, EngineError, StartFailed
 from engines.failure import Failure
 from engines.launch.container import listen_address
-from engines.launch.ports import local_url
-from engines.launch.spec import LaunchSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
 
     import aiohttp
 
     from engines._triton_backends import Backend
+    from engines.base import Emptied
     from engines.knob import Knob, Value
-    from engines.launch.spec import LaunchRequest
+    from engines.launch.spec import LaunchRequest, LaunchSpec
     from engines.sample import MetricsSource
 
 _FRONTS = ("ensemble", "tensorrt_llm_bls")
@@ -87,16 +86,7 @@ class TritonEngine(Engine):
             *("--http-address", host, "--http-port", str(port)),
             *("--metrics-address", host, "--metrics-port", str(port + METRICS_PORT_OFFSET), "--allow-grpc", "false"),
         )
-        return LaunchSpec(
-            argv=(*words, *request.arguments),
-            url=local_url(request.host, request.port),
-            ready_path=self.health_path,
-            environment=dict(request.environment),
-            files=files,
-            failures=self.backend.failures,
-            inherit=("HF_TOKEN",),
-            container=request.container,
-        )
+        return self.launch_spec(request, words, self.backend.failures, files=files)
 
     def _repository(self, request: LaunchRequest) -> tuple[str, dict[Path, str]]:
         """The folder to serve and the files to write there."""
@@ -152,11 +142,7 @@ class TritonEngine(Engine):
         return None
 
     async def reload(
-        self,
-        http: aiohttp.ClientSession,
-        url: str,
-        params: Mapping[str, Value],
-        emptied: Callable[[], Awaitable[None]] | None = None,
+        self, http: aiohttp.ClientSession, url: str, params: Mapping[str, Value], emptied: Emptied | None = None
     ) -> None:
         """Unload the model, wait until it is gone, load it with these settings, and read them back.
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from engines._profiling import ask_profiler
 from engines.errors import BadConfiguration
+from engines.launch.ports import local_url
+from engines.launch.spec import LaunchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,10 +25,14 @@ if TYPE_CHECKING:
 
     from engines._profiling import Action
     from engines._recipes import Recipe
+    from engines.failure import FailureRule
     from engines.knob import Knob, Value
     from engines.launch.phases import PhaseRule
-    from engines.launch.spec import LaunchRequest, LaunchSpec
+    from engines.launch.spec import LaunchRequest
     from engines.sample import MetricsSource
+
+    Emptied = Callable[[], Awaitable[None]]
+    """Awaited between two configurations of a running server: returns when the memory of the former is free."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,34 @@ class Engine(ABC):
             BadConfiguration: If a setting is unknown or out of its domain.
         """
 
+    def launch_spec(
+        self,
+        request: LaunchRequest,
+        words: Sequence[str],
+        failures: tuple[FailureRule, ...],
+        environment: Mapping[str, str] | None = None,
+        files: Mapping[Path, str] | None = None,
+    ) -> LaunchSpec:
+        """A launch by a command line, as most servers are started: the plan's arguments come last, its variables count most.
+
+        Args:
+            request: What is to be started.
+            words: Command with everything that trtune gives.
+            failures: What the server's log lines mean.
+            environment: Variables of the engine's own.
+            files: Files to write before the start.
+        """
+        return LaunchSpec(
+            argv=(*words, *request.arguments),
+            url=local_url(request.host, request.port),
+            ready_path=self.health_path,
+            environment={**(environment or {}), **request.environment},
+            files=files or {},
+            failures=failures,
+            inherit=("HF_TOKEN",),
+            container=request.container,
+        )
+
     @abstractmethod
     def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
         """A reader of the metrics of the server at the URL."""
@@ -130,11 +164,7 @@ class Engine(ABC):
         return None
 
     async def reload(
-        self,
-        http: aiohttp.ClientSession,
-        url: str,
-        params: Mapping[str, Value],
-        emptied: Callable[[], Awaitable[None]] | None = None,
+        self, http: aiohttp.ClientSession, url: str, params: Mapping[str, Value], emptied: Emptied | None = None
     ) -> None:
         """Put settings in force in the running server, without a new process; for knobs whose cost is `reload`.
 

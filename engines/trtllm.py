@@ -25,8 +25,6 @@ from engines.base import Engine, ServerInfo
 from engines.errors import EngineError
 from engines.launch.container import listen_address
 from engines.launch.phases import PhaseRule
-from engines.launch.ports import local_url
-from engines.launch.spec import LaunchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
     from engines._prometheus import Page
     from engines._recipes import Recipe
     from engines.knob import Knob, Value
-    from engines.launch.spec import LaunchRequest
+    from engines.launch.spec import LaunchRequest, LaunchSpec
     from engines.sample import MetricsSource
 
 CONFIG_FILE = "trtllm-serve.yaml"
@@ -131,16 +129,8 @@ class Trtllm(Engine):
             *("serve", request.model, "--host", host, "--port", str(port)),
             *("--backend", "pytorch", config_option(version), str(path)),
         )
-        return LaunchSpec(
-            argv=(*words, *request.arguments),
-            url=local_url(request.host, request.port),
-            ready_path=self.health_path,
-            environment={**(AS_ROOT if request.container else {}), **request.environment},
-            files={path: yaml_text(request.params, version)},
-            failures=FAILURES,
-            inherit=("HF_TOKEN",),
-            container=request.container,
-        )
+        as_root = AS_ROOT if request.container else {}
+        return self.launch_spec(request, words, FAILURES, as_root, {path: yaml_text(request.params, version)})
 
     def metrics(self, http: aiohttp.ClientSession, url: str) -> MetricsSource:
         """The one reader of `/metrics`, which forgets what was read."""

@@ -17,8 +17,6 @@ from engines._trtllm_versioned import BATCH_SIZES
 from engines._trtllm_versions import LATE, is_before, parse_version
 from engines._trtllm_yaml import nested
 from engines.errors import BadConfiguration
-from engines.launch.ports import local_url
-from engines.launch.spec import LaunchSpec
 from engines.trtllm import CONFIG_FILE, OPTION_ALIASES, OWN_OPTIONS, Trtllm, config_option, version_of
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from engines._recipes import Recipe
     from engines.failure import FailureRule
     from engines.knob import Knob, Value
-    from engines.launch.spec import LaunchRequest
+    from engines.launch.spec import LaunchRequest, LaunchSpec
 
 _NAMES = {
     "max_num_tokens": f"{BUILD}max_num_tokens",
@@ -85,16 +83,9 @@ class TrtllmEngines(Trtllm):
             *(() if given else ("--tokenizer", request.model)),
             *("--backend", "tensorrt", config_option(version), str(path)),
         )
-        return LaunchSpec(
-            argv=(*words, *request.arguments),
-            url=local_url(request.host, request.port),
-            ready_path=self.health_path,
-            environment=dict(request.environment),
-            files={path: _yaml(request.params)},
-            failures=tuple(_accusing_builds(rule) for rule in FAILURES),
-            inherit=("HF_TOKEN",),
-            builds=steps,
-        )
+        failures = tuple(_accusing_builds(rule) for rule in FAILURES)
+        spec = self.launch_spec(request, words, failures, files={path: _yaml(request.params)})
+        return replace(spec, builds=steps, container=None)
 
     def build_key(self, params: Mapping[str, Value]) -> tuple[tuple[str, Value], ...]:
         """The settings that are frozen in an engine."""

@@ -14,7 +14,7 @@ from sessions.columns import COLUMNS
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
 from sessions.requests import ABSENT, RequestTable
-from tests.sessions.test_requests import assert_same, row
+from tests.sessions.request_rows import assert_same, row
 from tuner.fleet.forwarding import Call, ClockLink, ForwardingRecorder, Merge
 
 MINUTE_NS = 60_000_000_000

@@ -12,8 +12,9 @@ import numpy as np
 from sessions.metrics import summarise
 from sessions.recorder import Recorder
 from sessions.records import Params
-from sessions.requests import ABSENT, ClockKind, RequestStatus, RequestTable
+from sessions.requests import RequestTable
 from sessions.slo import Slo
+from tests.sessions.request_rows import row
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -78,29 +79,19 @@ def closed_loop(
 
 
 def _row(index: int, stream: int, sent_ns: int, chunk_us: list[int]) -> dict[str, Any]:
-    return {
-        "index": index,
-        "session": stream,
-        "turn": 0,
-        "scheduled_ns": sent_ns,
-        "sent_ns": sent_ns,
-        "first_ns": sent_ns + chunk_us[0] * 1000,
-        "last_ns": sent_ns + chunk_us[-1] * 1000,
-        "end_ns": sent_ns + chunk_us[-1] * 1000 + 1,
-        "isl_tokens": 500,
-        "osl_tokens": len(chunk_us),
-        "cached_tokens": ABSENT,
-        "status": RequestStatus.OK,
-        "http_status": 200,
-        "clock": ClockKind.KERNEL,
-        "lag_first_us": 50,
-        "lag_max_us": 80,
-        "doubtful_gaps": 0,
-        "reused": 1,
-        "error": ABSENT,
-        "chunk_us": chunk_us,
-        "chunk_tokens": [1] * len(chunk_us),
-    }
+    return row(
+        index=index,
+        session=stream,
+        scheduled_ns=sent_ns,
+        sent_ns=sent_ns,
+        first_ns=sent_ns + chunk_us[0] * 1000,
+        last_ns=sent_ns + chunk_us[-1] * 1000,
+        end_ns=sent_ns + chunk_us[-1] * 1000 + 1,
+        isl_tokens=500,
+        osl_tokens=len(chunk_us),
+        chunk_us=chunk_us,
+        chunk_tokens=[1] * len(chunk_us),
+    )
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from sessions.reader import SessionReader
 from sessions.recorder import Recorder
 from sessions.requests import RequestTable
 from sessions.shortage import MIB, NO_ARRIVALS, NO_REQUESTS, ONLY_TRIALS, STEPS, step_for
-from tests.sessions.test_requests import row
+from tests.sessions.request_rows import row
 
 DISK_BYTES = 160 * MIB
 

@@ -19,7 +19,7 @@ from sessions.reader import SessionReader
 from sessions.recorder import Recorder
 from sessions.requests import RequestTable
 from sessions.verify import verify
-from tests.sessions.test_requests import row
+from tests.sessions.request_rows import row
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessions.metrics import METRICS, STATS, chunk_gaps, describe, request_values, summarise
-from sessions.requests import ABSENT, ClockKind, RequestStatus, RequestTable
+from sessions.requests import ABSENT, RequestStatus, RequestTable
 from sessions.resources import Resources, with_resources
 from sessions.slo import Slo
+from tests.sessions import request_rows
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -31,30 +32,20 @@ def row(
     sent_ns = int(sent_ms * MS)
     counts = tokens if tokens is not None else (1,) * len(chunks_ms)
     last_ms = chunks_ms[-1] if chunks_ms else 0
-    return {
-        "index": 0,
-        "session": ABSENT,
-        "turn": 0,
-        "scheduled_ns": sent_ns if scheduled_ms is None else int(scheduled_ms * MS),
-        "sent_ns": sent_ns,
-        "first_ns": sent_ns + int(chunks_ms[0] * MS) if chunks_ms else ABSENT,
-        "last_ns": sent_ns + int(last_ms * MS) if chunks_ms else ABSENT,
-        "end_ns": int(end_ms * MS) if end_ms is not None else sent_ns + int(last_ms * MS) + 1,
-        "isl_tokens": 10,
-        "osl_tokens": sum(counts),
-        "cached_tokens": ABSENT,
-        "status": RequestStatus.OK,
-        "http_status": 200,
-        "clock": ClockKind.KERNEL,
-        "lag_first_us": 50,
-        "lag_max_us": 80,
-        "doubtful_gaps": 0,
-        "reused": 0,
-        "error": ABSENT,
-        "chunk_us": [int(ms * 1000) for ms in chunks_ms],
-        "chunk_tokens": list(counts),
-        **other,
-    }
+    usual = request_rows.row(
+        scheduled_ns=sent_ns if scheduled_ms is None else int(scheduled_ms * MS),
+        sent_ns=sent_ns,
+        first_ns=sent_ns + int(chunks_ms[0] * MS) if chunks_ms else ABSENT,
+        last_ns=sent_ns + int(last_ms * MS) if chunks_ms else ABSENT,
+        end_ns=int(end_ms * MS) if end_ms is not None else sent_ns + int(last_ms * MS) + 1,
+        isl_tokens=10,
+        osl_tokens=sum(counts),
+        cached_tokens=ABSENT,
+        lag_first_us=50,
+        chunk_us=[int(ms * 1000) for ms in chunks_ms],
+        chunk_tokens=list(counts),
+    )
+    return {**usual, **other}
 
 
 def table(*rows: dict[str, Any]) -> RequestTable:

@@ -17,7 +17,7 @@ from sessions.recorder import Recorder
 from sessions.requests import RequestTable
 from sessions.secret_words import REMOVED, without_secrets
 from sessions.verify import verify
-from tests.sessions.test_requests import row
+from tests.sessions.request_rows import row
 
 HOST, GPU, ADDRESS = "gpu-node-17.corp.example", "GPU-8f1e2d3c-1111-2222-3333-444455556666", "10.20.30.40"
 KEY = "nvapi-" + "Ab1_" * 12

@@ -20,7 +20,7 @@ from sessions.reader import SessionReader
 from sessions.recorder import Recorder, is_written
 from sessions.records import FailureRecord
 from sessions.requests import RequestTable
-from tests.sessions.test_requests import row
+from tests.sessions.request_rows import row
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from sessions.recorder import Recorder
 from sessions.repair import repair
 from sessions.requests import RequestTable
 from sessions.verify import verify
-from tests.sessions.test_requests import row
+from tests.sessions.request_rows import row
 
 NS = 1_000_000_000
 TRIALS = 6
