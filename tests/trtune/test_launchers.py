@@ -22,7 +22,7 @@ from tests.engines.fake_kubernetes_api import FakeCluster
 from tests.engines.test_kubernetes_launcher import write_kubeconfig
 from tests.trtune.conftest import Program
 
-pytestmark = pytest.mark.xdist_group("tune")
+pytestmark = pytest.mark.xdist_group("tune-2")
 
 KEY = "nvapi-never-to-be-written-down"
 TRITON_DATA = Path(__file__).parents[1] / "data" / "triton"
@@ -101,7 +101,7 @@ async def test_a_nims_profiles_are_listed_checked_started_and_its_key_is_nowhere
 ) -> None:
     knobs = '[knobs]\nNIM_MODEL_PROFILE = "runnable"\nmax-num-seqs = [64, 128]\n'
 
-    done = await tune(program, tmp_path / "plan.toml", NIM + knobs)
+    done = await tune(program, tmp_path / "plan.toml", NIM + knobs, "--trials", "1")
 
     assert done.returncode == 0, done.stdout + done.stderr
     commands = [body["Cmd"] for body in docker.created]

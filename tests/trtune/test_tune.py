@@ -112,7 +112,7 @@ def test_a_fault_in_a_library_is_named_and_its_stack_is_kept(program: Program, p
 
 
 def test_the_work_goes_on_when_the_terminal_is_closed(program: Program, plan: Plan) -> None:
-    follower = program.start("tune", plan(), "--headless", "--session", program.session)
+    follower = program.start("tune", plan(), "--headless", "--session", program.session, "--trials", "2")
     program.wait_for(some_trial_is_running)
     worker = program.worker_pid()
     os.killpg(follower.pid, signal.SIGHUP)
@@ -124,7 +124,7 @@ def test_the_work_goes_on_when_the_terminal_is_closed(program: Program, plan: Pl
     assert attached.returncode == 0, attached.stderr
     assert objects(attached.stdout)[-1]["event"] == "result"
     with SessionReader(program.session) as reader:
-        assert [trial.state for trial in reader.trials()] == ["complete"] * 3
+        assert [trial.state for trial in reader.trials()] == ["complete"] * 2
 
 
 def test_ctrl_c_stops_in_good_order_and_leaves_no_process(program: Program, plan: Plan) -> None:
@@ -160,7 +160,7 @@ def test_a_skipped_trial_is_left_and_the_search_goes_on(program: Program, plan: 
 
 
 def test_pause_holds_the_next_trial_and_resume_lets_it_go(program: Program, plan: Plan) -> None:
-    follower = program.start("tune", plan(), "--json", "--session", program.session)
+    follower = program.start("tune", plan(), "--json", "--session", program.session, "--trials", "2")
     program.wait_for(some_trial_is_running)
     send_command(program.session, "pause")
     program.wait_for(lambda reader: (status := reader.worker()) is not None and status.state == "paused")
@@ -188,7 +188,7 @@ def test_an_enqueued_configuration_is_run_and_an_impossible_one_refused(program:
     [
         ("oom-at-start", "out_of_memory", ()),
         ("crash-at=1", "died", ()),
-        ("never-ready", "timeout", ("--set", "engine.start_timeout_s=4")),
+        ("never-ready", "timeout", ("--set", "engine.start_timeout_s=2")),
         ("zombie-health", "hung", ("--set", "engine.hang_timeout_s=2")),
     ],
 )

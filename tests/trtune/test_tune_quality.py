@@ -10,7 +10,7 @@ import pytest
 from sessions.reader import SessionReader
 from tests.trtune.conftest import Program, objects
 
-pytestmark = pytest.mark.xdist_group("tune")
+pytestmark = pytest.mark.xdist_group("tune-2")
 
 VARIANTS = ("--set", "knobs.max_batch_size=8", "--set", 'knobs.kv_cache_config.dtype=["auto", "fp8"]')
 

@@ -17,7 +17,7 @@ from tuner.steering import with_objective
 
 Plan = Callable[..., Path]
 
-pytestmark = pytest.mark.xdist_group("tune")
+pytestmark = pytest.mark.xdist_group("tune-2")
 
 
 def two_trials_are_complete(reader: SessionReader) -> bool:
