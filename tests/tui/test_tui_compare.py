@@ -120,7 +120,9 @@ async def test_two_sessions_are_compared_from_the_list(sample: Path, tmp_path: P
         await pilot.press("down", "c")
         await until(pilot, lambda: "settings that differ" in shown(app))
 
-        assert {"trial 1", "trial 6"} <= {shown(app)[place : place + 7] for place in range(len(shown(app)))}
+        text = shown(app)
+        assert "trial 1" in text
+        assert "trial 6" in text
 
 
 async def test_a_session_that_cannot_be_read_is_told(sample: Path, tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ async def test_what_is_here_is_listed_and_can_be_begun(tmp_path: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, PlanScreen))
         assert "isl = 2048" in shown(app)
 
-        await pilot.press("w", *str(tmp_path / "plan.toml"), "enter")
+        await pilot.press("w")
+        app.screen.query_one(Input).value = str(tmp_path / "plan.toml")
+        await pilot.press("enter")
         await until(pilot, (tmp_path / "plan.toml").is_file)
         await pilot.press("escape")
         assert app.screen.query_one("#field1", Input).value == "2048"
