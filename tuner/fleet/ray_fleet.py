@@ -228,7 +228,8 @@ class RayFleet:
         try:
             done, _ = await asyncio.wait({ready}, timeout=PLACE_SAY_S)
             if not done:
-                text = f"no node has {gpus} free GPUs now: waiting until one has (ray status shows who uses them)"
+                plural = "" if gpus == 1 else "s"
+                text = f"no node has {gpus} free GPU{plural} now: waiting until one has (ray status shows who uses them)"
                 self._bench.recorder.event("warning", text)
             await self._or_end(ready)
         except BaseException:
