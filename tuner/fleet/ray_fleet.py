@@ -229,7 +229,9 @@ class RayFleet:
             done, _ = await asyncio.wait({ready}, timeout=PLACE_SAY_S)
             if not done:
                 plural = "" if gpus == 1 else "s"
-                text = f"no node has {gpus} free GPU{plural} now: waiting until one has (ray status shows who uses them)"
+                text = (
+                    f"no node has {gpus} free GPU{plural} now: waiting until one has (ray status shows who uses them)"
+                )
                 self._bench.recorder.event("warning", text)
             await self._or_end(ready)
         except BaseException:

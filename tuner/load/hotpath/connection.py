@@ -47,7 +47,7 @@ class Connection:
         exchange: Request under way.
         kernel_time: Whether reads carry the kernel's receive time.
         read_bytes: How much the next read asks for: more once SMALL_READ_BYTES were not enough.
-        sock: The socket itself, for the quick lane.
+        sock: The socket itself, for the quick way.
     """
 
     __slots__ = (

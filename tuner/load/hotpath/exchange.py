@@ -44,13 +44,13 @@ class Exchange:
     """An item on a connection: from its first byte out to the last byte in.
 
     Attributes:
-        lane: Reads of the quick lane (see `on_quick_lane`) whose framing has not been followed yet: for each the bytes, the
-            kernel's stamp, when it was read, and when the poller last found nothing to read, one after the other.
+        unfollowed: Reads of the quick way (see `fit_for_quick_way`) whose framing has not been followed yet: for each the
+            bytes, the kernel's stamp, when it was read, and when the poller last found nothing to read, one after the other.
     """
 
     __slots__ = (
-        "_clock", "_link", "_reads", "answer", "answered", "body_started", "flushed_ns", "head_sent", "item", "lane", "last_ns",
-        "pending_bytes", "reused", "sent_ns",
+        "_clock", "_link", "_reads", "answer", "answered", "body_started", "flushed_ns", "head_sent", "item", "last_ns",
+        "pending_bytes", "reused", "sent_ns", "unfollowed",
     )  # fmt: skip
 
     def __init__(
@@ -65,7 +65,7 @@ class Exchange:
         self.body_started = False
         self.head_sent = False
         self.pending_bytes = 0
-        self.lane: list[Any] = []
+        self.unfollowed: list[Any] = []
         self.last_ns = sent_ns
         self._clock = clock
         self._link = link
@@ -76,10 +76,10 @@ class Exchange:
     @property
     def last_read_ns(self) -> int:
         """When it was last read from; when it was sent before that."""
-        return int(self.lane[-2]) if self.lane else self.last_ns
+        return int(self.unfollowed[-2]) if self.unfollowed else self.last_ns
 
     @property
-    def on_quick_lane(self) -> bool:
+    def fit_for_quick_way(self) -> bool:
         """Whether the next read may be kept as it is if it ends as a chunk with events does: that cannot be the answer's end."""
         return self.body_started and self.answer.between_chunks
 
@@ -115,18 +115,18 @@ class Exchange:
         return answer.finished
 
     def settle(self) -> int:
-        """Follow the framing of the quick lane's reads; returns how many chunks they held.
+        """Follow the framing of the quick way's reads; returns how many chunks they held.
 
         Raises:
             BadAnswer: If they break the protocol.
         """
-        lane = self.lane
-        if not lane:
+        reads = self.unfollowed
+        if not reads:
             return 0
-        self.lane = []
-        self.last_ns = lane[-2]
-        self._reads += lane
-        data = b"".join(lane[::4])
+        self.unfollowed = []
+        self.last_ns = reads[-2]
+        self._reads += reads
+        data = b"".join(reads[::4])
         self.pending_bytes += len(data)
         self.answer.feed(data)
         return self.answer.chunks

@@ -67,7 +67,7 @@ class Link:
         self.queued_bytes = len(queue)
 
     def send_reads(self, request: int, offset_ns: int, reads: list[Any]) -> None:
-        """Queue the reads of a request, as `Exchange.lane` holds them."""
+        """Queue the reads of a request, as `Exchange.unfollowed` holds them."""
         parts = reads[::4]
         self.send(
             READS,

@@ -32,8 +32,8 @@ FLUSH_BYTES = 64 * 1024
 
 IDLE_NS = 1_000_000_000
 
-MAX_LANE_VALUES = 4 * 32
-"""What the quick lane of one stream keeps at most between two ticks: four values a read."""
+MAX_QUICK_VALUES = 4 * 32
+"""What the quick way of one stream keeps at most between two ticks: four values a read."""
 
 SHORTEST_SLEEP_NS = 50_000
 """The kernel's timer slack: a shorter sleep takes as long."""
@@ -79,9 +79,9 @@ class Runner:
             empty_ns = now_ns
             events = self._wait(now_ns)
             now_ns = monotonic_ns()
-        lane = traffic.lane
+        quick_ways = traffic.quick
         for fd, mask in events:
-            quick = lane.get(fd)
+            quick = quick_ways.get(fd)
             if quick is not None:
                 # Nearly every read: as little as can be done with it here, the rest once a tick.
                 reads, receive = quick
@@ -90,14 +90,14 @@ class Runner:
                 except BlockingIOError:
                     continue
                 except OSError as error:
-                    traffic.on_lane_broken(fd, error)
+                    traffic.on_quick_broken(fd, error)
                     continue
                 if data[-4:] == b"\n\n\r\n" and ancillary and len(data) < SMALL_READ_BYTES:
                     reads += (data, ancillary[0][2], monotonic_ns(), empty_ns)
-                    if len(reads) > MAX_LANE_VALUES:
+                    if len(reads) > MAX_QUICK_VALUES:
                         traffic.settle(fd, now_ns)
                 else:
-                    traffic.on_lane_read(fd, data, ancillary, empty_ns)
+                    traffic.on_quick_other(fd, data, ancillary, empty_ns)
                 continue
             connection = traffic.connections.get(fd)
             if connection is None:

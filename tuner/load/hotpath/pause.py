@@ -51,10 +51,10 @@ class Pause:
         """A request took so long."""
         self._request_ns = _follow(self._request_ns, elapsed_ns)
 
-    def piled(self, lane: list[Any]) -> int:
-        """How many reads of a quick lane hold several events far apart because of the pause, and not of a lag."""
+    def piled(self, reads: list[Any]) -> int:
+        """How many reads of a quick way hold several events far apart because of the pause, and not of a lag."""
         count, before_ns = 0, 0
-        for data, _, user_ns, empty_ns in zip(lane[::4], lane[1::4], lane[2::4], lane[3::4], strict=True):
+        for data, _, user_ns, empty_ns in zip(reads[::4], reads[1::4], reads[2::4], reads[3::4], strict=True):
             spread_ns = user_ns - max(empty_ns, before_ns)
             before_ns = user_ns
             count += TOGETHER_NS < spread_ns <= self.ns + TOGETHER_NS and data.count(b"\n\n\r\n") > 1

@@ -55,7 +55,7 @@ class Traffic:
         paused_until_ns: No request is sent before.
         opening: Whether connections are being opened ahead of the start.
         pause: How long the loop may sleep between two looks.
-        lane: The quick lane, by descriptor: where to keep a read as it is, and how to read.
+        quick: The quick way, by descriptor: where to keep a read as it is, and how to read.
     """
 
     def __init__(self, settings: Settings, link: Link, poller: Poller, clock: ClockOffset) -> None:
@@ -67,7 +67,7 @@ class Traffic:
         self.paused_until_ns = 0
         self.opening = False
         self.pause = Pause()
-        self.lane: dict[int, tuple[list[Any], Callable[[int, int], Received]]] = {}
+        self.quick: dict[int, tuple[list[Any], Callable[[int, int], Received]]] = {}
         self._piled = 0
         self._tick_counts = (0, 0)
         self._settings = settings
@@ -118,7 +118,7 @@ class Traffic:
         self, connection: Connection, exchange: Exchange, data: bytes, stamp: bytes, user_ns: int, empty_ns: int
     ) -> None:
         """Account for what was read from a connection."""
-        self.counts["reads"] += 1 + len(exchange.lane) // 4
+        self.counts["reads"] += 1 + len(exchange.unfollowed) // 4
         started = exchange.body_started
         try:
             whole = exchange.take(data, stamp, user_ns, empty_ns)
@@ -130,17 +130,17 @@ class Traffic:
             return
         if not started and exchange.body_started:
             self.pause.note_first(user_ns - exchange.sent_ns)
-        self._choose_lane(connection, exchange)
+        self._choose_way(connection, exchange)
         if connection.pending():
             self.on_answer(connection, user_ns)
 
-    def on_lane_broken(self, fd: int, error: OSError) -> None:
-        """A connection broke while it was read on the quick lane."""
+    def on_quick_broken(self, fd: int, error: OSError) -> None:
+        """A connection broke while it was read on the quick way."""
         self._on_lost(self.connections[fd], monotonic_ns(), _failure_text(error))
 
-    def on_lane_read(self, fd: int, data: bytes, ancillary: Ancillary, empty_ns: int) -> None:
-        """A read of the quick lane that is not just another chunk with events."""
-        del self.lane[fd]
+    def on_quick_other(self, fd: int, data: bytes, ancillary: Ancillary, empty_ns: int) -> None:
+        """A read of the quick way that is not just another chunk with events."""
+        del self.quick[fd]
         connection = self.connections[fd]
         exchange = connection.exchange
         if exchange is None:
@@ -197,14 +197,14 @@ class Traffic:
         self._piled = 0
 
     def settle(self, fd: int, now_ns: int) -> None:
-        """Catch up with the quick lane of a connection."""
+        """Catch up with the quick way of a connection."""
         connection = self.connections[fd]
         if connection.exchange is not None:
             self._settle(connection, connection.exchange, now_ns)
 
     def _settle(self, connection: Connection, exchange: Exchange, now_ns: int) -> None:
-        """Catch up with the quick lane, and pass on what has waited long enough."""
-        lane = exchange.lane
+        """Catch up with the quick way, and pass on what has waited long enough."""
+        reads = exchange.unfollowed
         try:
             chunks = exchange.settle()
         except BadAnswer as error:
@@ -213,21 +213,21 @@ class Traffic:
         if exchange.answer.finished:
             self._finish(connection, now_ns, frames.ENDED_WHOLE)
             return
-        self.counts["reads"] += len(lane) // 4
-        if chunks > len(lane) // 4:
-            self._piled += self.pause.piled(lane)
-        if lane:
-            self._choose_lane(connection, exchange)
+        self.counts["reads"] += len(reads) // 4
+        if chunks > len(reads) // 4:
+            self._piled += self.pause.piled(reads)
+        if reads:
+            self._choose_way(connection, exchange)
         if now_ns - exchange.flushed_ns > FLUSH_NS:
             exchange.flush(now_ns)
 
-    def _choose_lane(self, connection: Connection, exchange: Exchange) -> None:
-        """Read a connection on the quick lane from now on, if it is fit for it."""
+    def _choose_way(self, connection: Connection, exchange: Exchange) -> None:
+        """Read a connection on the quick way from now on, if it is fit for it."""
         small = connection.kernel_time and connection.read_bytes == SMALL_READ_BYTES
-        if small and connection.state == READING and exchange.on_quick_lane:
-            self.lane[connection.fd] = exchange.lane, connection.sock.recvmsg
+        if small and connection.state == READING and exchange.fit_for_quick_way:
+            self.quick[connection.fd] = exchange.unfollowed, connection.sock.recvmsg
         else:
-            self.lane.pop(connection.fd, None)
+            self.quick.pop(connection.fd, None)
 
     def _limit_connecting(self, connection: Connection, now_ns: int) -> None:
         """Give up a connection that does not come about."""
@@ -385,8 +385,8 @@ class Traffic:
         exchange = connection.exchange
         if exchange is None:
             return
-        self.lane.pop(connection.fd, None)
-        self.counts["reads"] += len(exchange.lane) // 4
+        self.quick.pop(connection.fd, None)
+        self.counts["reads"] += len(exchange.unfollowed) // 4
         exchange.end(now_ns, code, text)
         self.counts["ended"] += 1
         connection.exchange = None
@@ -402,7 +402,7 @@ class Traffic:
 
     def _drop(self, connection: Connection) -> None:
         """Close a connection."""
-        self.lane.pop(connection.fd, None)
+        self.quick.pop(connection.fd, None)
         if self.connections.pop(connection.fd, None) is not None:
             self._poller.unregister(connection.fd)
             connection.close()
