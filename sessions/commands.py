@@ -22,7 +22,7 @@ def send_command(path: Path, kind: str, args: Mapping[str, Any] | None = None) -
 
     Args:
         path: The session.
-        kind: `pause`, `resume`, `skip`, `stop`, `enqueue` (args: `params`), `dequeue` (args: `place`),
+        kind: `pause`, `resume`, `skip` (args: `trial`, or none), `stop`, `enqueue` (args: `params`), `dequeue` (args: `place`),
             `mark` (args: `text`), `range` (args: `knob`, `domain`: a range, choices or one fixed value, as in a plan),
             `objective` (args: `metric`, `stat`, `direction`, `slos`, or `preset`), `prove`, or
             `profile` (args: `action`: `start` or `stop`).
