@@ -23,6 +23,9 @@ MAX_TIME_NS = 1 << 62
 
 MAX_COLUMNS = 200
 
+_DEEP_BYTES = 500
+"""A shorter text cannot be nested too deeply."""
+
 
 def number(value: Any) -> float | None:
     """A stored number, or None for anything else."""
@@ -54,12 +57,18 @@ def json_of(text: Any) -> Any:
     """A stored JSON value.
 
     Raises:
-        DamagedData: If it is no JSON.
+        DamagedData: If it is no JSON, or nested so deeply that it cannot be handed on.
     """
     try:
-        return orjson.loads(text)
+        value = orjson.loads(text)
     except (orjson.JSONDecodeError, TypeError) as error:
         raise DamagedData(f"the session holds text that is not JSON: {clean_line(str(error))}") from error
+    if len(text) > _DEEP_BYTES:
+        try:
+            orjson.dumps(value)  # it reads deeper nesting than it writes, and than Python shows
+        except TypeError as error:
+            raise DamagedData(f"the session holds JSON that is not made as a session's is: {error}") from error
+    return value
 
 
 def table(text: Any, kinds: type | tuple[type, ...]) -> dict[str, Any]:

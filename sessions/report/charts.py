@@ -24,6 +24,8 @@ CHAR_PX = 6.6
 """Width of a character of the labels, for the room they need."""
 
 
+Shape = Literal["circle", "square", "triangle", "cross"]
+
 MOST_DOTS = 40
 """Points of a line that are drawn as dots too; more would hide it."""
 
@@ -49,7 +51,7 @@ class Series:
     ink: int = 0
     kind: Literal["line", "dots", "step", "area", "bars"] = "line"
     tips: Sequence[str] = ()
-    shape: Literal["circle", "square", "triangle", "cross"] = "circle"
+    shape: Shape = "circle"
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     dashed: bool = False

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sessions.comparison import Comparison, Distribution
     from sessions.records import LevelRecord, Trial
+    from sessions.report.charts import Shape
     from sessions.report.facts import Facts
 
 WINNER_INK, BASELINE_INK, OTHER_INK, BAD_INK = 0, 1, 7, 6
@@ -34,7 +35,7 @@ LOAD_FIGURES: tuple[tuple[str, str, str, str], ...] = (
 
 def load_charts(facts: Facts) -> list[Chart]:
     """Baseline and winner at every load they were measured at."""
-    sides = [
+    sides: list[tuple[str, Trial | None, int, Shape]] = [
         ("winner", facts.summary.best, WINNER_INK, "circle"),
         ("baseline", facts.summary.baseline, BASELINE_INK, "square"),
     ]
@@ -50,7 +51,7 @@ def load_charts(facts: Facts) -> list[Chart]:
                 name,
                 [(level.value, value) for level in measured if math.isfinite(value := _told(level, metric, stat))],
                 ink,
-                shape=shape,  # type: ignore[arg-type]
+                shape=shape,
                 tips=[
                     f"{name}, {level.kind} {level.value:g}\n{label}: {short(value)}"
                     for level in measured
@@ -148,14 +149,15 @@ def _trade_chart(facts: Facts) -> Chart | None:
         Series("other levels", [(x, y) for x, y, _ in others], OTHER_INK, "dots", [tip(point) for point in others]),
         Series("Pareto front", [(x, y) for x, y, _ in front], WINNER_INK, "line", [tip(point) for point in front]),
     ]
-    for name, trial, ink, shape in (
+    sides: list[tuple[str, Trial | None, int, Shape]] = [
         ("baseline", facts.summary.baseline, BASELINE_INK, "square"),
         ("winner", facts.summary.best, 3, "triangle"),
-    ):
+    ]
+    for name, trial, ink, shape in sides:
         points = [point for point in found if trial is not None and point[2].trial == trial.number]
         if points:
             marked = [(x, y) for x, y, _ in points]
-            series.append(Series(name, marked, ink, "dots", [tip(point) for point in points], shape=shape))  # type: ignore[arg-type]
+            series.append(Series(name, marked, ink, "dots", [tip(point) for point in points], shape=shape))
     return Chart(
         "Throughput for all against speed for each",
         f"{len(front)} of {len(found)} levels are beaten by none in both",

@@ -251,7 +251,7 @@ def quality_rows(facts: Facts) -> list[tuple[str, str, str, str]]:
     found = []
     for name, value in mapping(facts.meta.get("quality")).items():
         told = mapping(value)
-        passed = {True: "passed", False: "failed"}.get(told.get("passed"), "not judged")  # type: ignore[arg-type]
+        passed = "passed" if told.get("passed") is True else "failed" if told.get("passed") is False else "not judged"
         agreement = number(told.get("agreement"))
         shown = f"{agreement:.1%}" if math.isfinite(agreement) else "–"
         found.append((word(name), passed, shown, word(told.get("text", ""))))

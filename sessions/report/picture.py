@@ -6,6 +6,7 @@ Drawn from the same charts as the page. `resvg` (the extra `[report]`) turns the
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,16 +29,23 @@ FONTS = "DejaVu Sans, Liberation Sans, Noto Sans, Arial, Helvetica, sans-serif"
 FONT_FOLDERS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.fonts", "~/.local/share/fonts", "/System/Library/Fonts",
                 "C:/Windows/Fonts")  # fmt: skip
 
-LIGHT: Mapping[str, str | tuple[str, ...]] = {
+
+@dataclass(frozen=True, slots=True)
+class Theme:
+    """Colours by what they are for, and those of the series by their ink."""
+
+    colours: Mapping[str, str]
+    inks: tuple[str, ...]
+
+
+LIGHT = Theme({
     "bg": "#ffffff", "card": "#f6f7f9", "text": "#16191d", "dim": "#545c66", "rule": "#d5dae0", "band": "#e9edf2",
     "strong": "#dcebc9", "good": "#2f6b00", "bad": "#b3261e", "warn": "#8a5a00",
-    "inks": ("#3d7a00", "#1f5fbf", "#b35900", "#8a3ab9", "#00727f", "#6b6f00", "#b3261e", "#6a737d"),
-}  # fmt: skip
-DARK: Mapping[str, str | tuple[str, ...]] = {
+}, ("#3d7a00", "#1f5fbf", "#b35900", "#8a3ab9", "#00727f", "#6b6f00", "#b3261e", "#6a737d"))  # fmt: skip
+DARK = Theme({
     "bg": "#12151a", "card": "#1b2027", "text": "#e7eaee", "dim": "#a3acb8", "rule": "#343c47", "band": "#1e242c",
     "strong": "#25341a", "good": "#93d14f", "bad": "#ff8a80", "warn": "#ffcf66",
-    "inks": ("#8fd14f", "#7fb0ff", "#ffab5e", "#d59bf6", "#5fd0dc", "#d2d45e", "#ff8a80", "#98a2ae"),
-}  # fmt: skip
+}, ("#8fd14f", "#7fb0ff", "#ffab5e", "#d59bf6", "#5fd0dc", "#d2d45e", "#ff8a80", "#98a2ae"))  # fmt: skip
 """The colours of `page.css`; a picture has no variables."""
 
 
@@ -123,23 +131,22 @@ def _add_charts(svg: Element, facts: Facts, top: float) -> None:
         add(svg, drawn)
 
 
-def _style(theme: Mapping[str, str | tuple[str, ...]]) -> str:
+def _style(theme: Theme) -> str:
     """Classes with their colours; simple selectors only, which every renderer knows."""
-    inks = theme["inks"]
-    assert isinstance(inks, tuple)
+    colours, inks = theme.colours, theme.inks
     lines = [
-        f"text {{ font-family: {FONTS}; font-size: 11px; fill: {theme['dim']}; }}",
-        f".bg {{ fill: {theme['bg']}; }} .card {{ fill: {theme['card']}; }}",
-        f".title {{ font-size: 24px; font-weight: bold; fill: {theme['text']}; }}",
-        f".headline {{ font-size: 30px; font-weight: bold; fill: {theme['text']}; }}",
-        f".good {{ fill: {theme['good']}; }} .bad {{ fill: {theme['bad']}; }}",
-        f".warn {{ font-size: 15px; font-weight: bold; fill: {theme['warn']}; }}",
-        f".sub {{ font-size: 14px; }} .small {{ font-size: 12px; }} .label {{ fill: {theme['text']}; }}",
-        f".value {{ font-size: 19px; font-weight: bold; fill: {theme['text']}; }}",
-        f".heading {{ font-size: 14px; font-weight: bold; fill: {theme['text']}; }}",
-        f".grid {{ stroke: {theme['rule']}; }} .axis {{ stroke: {theme['dim']}; }}",
-        f".limit {{ stroke: {inks[6]}; stroke-dasharray: 6 4; }} text.limit {{ stroke: none; fill: {theme['bad']}; }}",
-        f".band {{ fill: {theme['band']}; }} .strong {{ fill: {theme['strong']}; }} text.band {{ fill: {theme['dim']}; }}",
+        f"text {{ font-family: {FONTS}; font-size: 11px; fill: {colours['dim']}; }}",
+        f".bg {{ fill: {colours['bg']}; }} .card {{ fill: {colours['card']}; }}",
+        f".title {{ font-size: 24px; font-weight: bold; fill: {colours['text']}; }}",
+        f".headline {{ font-size: 30px; font-weight: bold; fill: {colours['text']}; }}",
+        f".good {{ fill: {colours['good']}; }} .bad {{ fill: {colours['bad']}; }}",
+        f".warn {{ font-size: 15px; font-weight: bold; fill: {colours['warn']}; }}",
+        f".sub {{ font-size: 14px; }} .small {{ font-size: 12px; }} .label {{ fill: {colours['text']}; }}",
+        f".value {{ font-size: 19px; font-weight: bold; fill: {colours['text']}; }}",
+        f".heading {{ font-size: 14px; font-weight: bold; fill: {colours['text']}; }}",
+        f".grid {{ stroke: {colours['rule']}; }} .axis {{ stroke: {colours['dim']}; }}",
+        f".limit {{ stroke: {inks[6]}; stroke-dasharray: 6 4; }} text.limit {{ stroke: none; fill: {colours['bad']}; }}",
+        f".band {{ fill: {colours['band']}; }} .strong {{ fill: {colours['strong']}; }} text.band {{ fill: {colours['dim']}; }}",
         ".line { fill: none; stroke-width: 2; } .dashed { stroke-dasharray: 5 4; } .area { opacity: 0.18; }",
         ".cross { fill: none; stroke-width: 2; } .whisker { stroke-width: 1.5; }",
         *(f".line.s{place}, .whisker.s{place}, .cross.s{place} {{ stroke: {ink}; }}" for place, ink in enumerate(inks)),

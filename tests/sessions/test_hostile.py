@@ -165,6 +165,16 @@ def test_a_file_with_thousands_of_tables_is_refused(path: Path) -> None:
         SessionReader(path)
 
 
+def test_json_that_is_nested_without_end_is_refused(path: Path) -> None:
+    deep = "[" * 1000 + "]" * 1000
+    change(path, f"INSERT INTO meta VALUES ('plan', '{{\"a\": {deep}}}'); UPDATE event SET data = '{{\"a\": {deep}}}'")
+
+    with SessionReader(path) as session:
+        for ask in (session.meta, session.events):
+            with pytest.raises(DamagedData, match="not made as a session's is"):
+                ask()
+
+
 def test_an_endless_text_is_not_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change(path, "UPDATE trial SET params = '{\"a\": \"' || hex(zeroblob(3000000)) || '\"}'")
     monkeypatch.setitem(opening._LIMITS, sqlite3.SQLITE_LIMIT_LENGTH, 1 << 20)

@@ -172,7 +172,7 @@ def hostile_session(path: Path, text: str) -> Path:
         "importance": {"method": text, "shares": {text: 0.5, "bad": "x"}},
         "effects": {text: {"values": [text, 2], "score": [1, 2]}, "bad": {"values": 3, "score": None}},
         "diagnosis": {"0": {"text": text, "evidence": [text]}},
-        "quality": {text: {"text": text, "passed": text}},
+        "quality": {text: {"text": text, "passed": text}, "1": {"passed": [text]}, "2": {"passed": {text: 1}}},
         "plan": {text: text},
     }
     recorder = Recorder.create(path, meta)
