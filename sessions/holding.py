@@ -13,7 +13,7 @@ import sqlite3
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from sessions.errors import SessionBusy, SessionUnwritable
+from sessions.errors import NotASession, SessionBusy, SessionUnwritable
 from sessions.opening import open_writer
 
 if TYPE_CHECKING:
@@ -87,8 +87,14 @@ def held(path: Path) -> Iterator[tuple[sqlite3.Connection, Holding]]:
         stack.pop_all()
 
 
-def is_held(path: Path) -> bool:
-    """Whether a process on this host has the right to write a session."""
+def is_written(path: Path) -> bool:
+    """Whether a worker on this host is writing to the session now.
+
+    Raises:
+        NotASession: If the file is missing.
+    """
+    if not path.is_file():
+        raise NotASession(f"{path}: no such session file")
     try:
         fd = os.open(holding_path(path), _LOOK)
     except OSError:

@@ -12,26 +12,26 @@ import math
 import os
 import platform
 import sqlite3
-import struct
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
-from sessions import schema
+from sessions import rows, schema
 from sessions.clock import NS_PER_S, SessionClock
 from sessions.columns import COLUMNS
-from sessions.errors import DamagedData, NotASession, SessionUnwritable
-from sessions.holding import held, is_held
+from sessions.errors import DamagedData, SessionUnwritable
+from sessions.holding import held
+from sessions.json_values import listed
 from sessions.opening import open_writer
 from sessions.resuming import end_of_what_was_cut_off, going_on
 from sessions.rollup import RollUp
-from sessions.rows import command_of
 from sessions.text import clean_line
 from sessions.writing import EVENT, META, Writer
 
 if TYPE_CHECKING:
+    import struct
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
@@ -117,8 +117,7 @@ class Recorder:
 
     def set_meta(self, values: Mapping[str, Any]) -> None:
         """Store facts about the session by key; an existing key is replaced."""
-        rows = [(key, orjson.dumps(value).decode()) for key, value in values.items()]
-        self._writer.write([(META, rows)])
+        self._writer.write([(META, _facts(values))])
 
     def set_worker(self, state: str, text: str) -> None:
         """Say what the worker is doing; also its sign of life."""
@@ -157,6 +156,9 @@ class Recorder:
 
         Returns:
             The id to give to `add_sample`.
+
+        Raises:
+            DamagedData: If a session that is gone on with describes the source as none of ours.
         """
         names = [column.name for column in COLUMNS[kind]]
         format_ = "<" + "".join(column.width for column in COLUMNS[kind])
@@ -166,8 +168,8 @@ class Recorder:
             (kind, name, format_, orjson.dumps(names).decode(), orjson.dumps(dict(info)).decode()),
         )
         row = self._connection.execute("SELECT format, columns FROM source WHERE id = ?", (source,)).fetchone()
-        kept = [str(each) for each in orjson.loads(row[1])]
-        self._packers[source] = struct.Struct(row[0])
+        kept = [rows.word(each) for each in listed(rows.json_of(row[1]))]
+        self._packers[source] = rows.safe_struct(row[0], len(kept))
         # A session that another version began keeps its columns: what it does not know is left out.
         self._places[source] = (
             [names.index(each) if each in names else None for each in kept] if kept != names else None
@@ -273,14 +275,13 @@ class Recorder:
             levels: New metrics of levels by id.
             meta: Facts about the session that change with them.
         """
-        rows = [(each.score, each.feasible, orjson.dumps(each.result).decode(), each.trial) for each in scores]
-        told = [(orjson.dumps(result).decode(), identity) for identity, result in levels.items()]
-        facts = [(key, orjson.dumps(value).decode()) for key, value in meta.items()]
+        trials = [(each.score, each.feasible, orjson.dumps(each.result).decode(), each.trial) for each in scores]
+        results = [(orjson.dumps(result).decode(), identity) for identity, result in levels.items()]
         self._writer.write(
             [
-                ("UPDATE trial SET score = ?, feasible = ?, result = ? WHERE number = ?", rows),
-                ("UPDATE level SET result = ? WHERE id = ?", told),
-                (META, facts),
+                ("UPDATE trial SET score = ?, feasible = ?, result = ? WHERE number = ?", trials),
+                ("UPDATE level SET result = ? WHERE id = ?", results),
+                (META, _facts(meta)),
             ]
         )
 
@@ -346,7 +347,7 @@ class Recorder:
         found = []
         for row in asked:
             try:
-                found.append(command_of(row))
+                found.append(rows.command_of(row))
             except DamagedData as error:
                 self._update("command", "id", row[0], {"state": "refused", "reply": clean_line(str(error))})
         return found
@@ -387,12 +388,5 @@ class Recorder:
         self._writer.write(statements, requests=requests)
 
 
-def is_written(path: Path) -> bool:
-    """Whether a worker on this host is writing to the session now.
-
-    Raises:
-        NotASession: If the file is missing.
-    """
-    if not path.is_file():
-        raise NotASession(f"{path}: no such session file")
-    return is_held(path)
+def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(key, orjson.dumps(value).decode()) for key, value in values.items()]

@@ -334,7 +334,7 @@ def _check_block(columns: dict[str, NDArray[Any]], *, arrivals: bool) -> None:
 def _merged_errors(codes: NDArray[Any], extra: dict[str, Any], texts: dict[str, int]) -> NDArray[np.int16]:
     """The error codes of a block as places in the texts of all blocks, which grow by those of this one."""
     told = extra.get("errors", [])
-    own = [str(text) for text in told] if isinstance(told, list) else []
+    own = [clean_line(text) if isinstance(text, str) else "" for text in told] if isinstance(told, list) else []
     if codes.size and not (codes.min() >= ABSENT and codes.max() < len(own)):
         raise DamagedData("a request block names an error text that it does not hold")
     if not own:

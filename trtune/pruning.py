@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sessions.errors import SessionError
+from sessions.holding import is_written
 from sessions.packing import packs_in
 from sessions.reader import SessionReader
-from sessions.recorder import is_written
 from trtune.errors import UsageError
 from trtune.paths import SUFFIX
 

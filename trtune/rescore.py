@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from engines.registry import get_engine
 from sessions.commands import send_command
+from sessions.holding import is_written
 from sessions.reader import SessionReader
-from sessions.recorder import Recorder, is_written
+from sessions.recorder import Recorder
 from tuner.bench import parallel_gpus
 from tuner.budget import Budget
 from tuner.errors import BadPlan, TunerError

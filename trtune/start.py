@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from engines.gpu import NoGpu, open_gpu_source
 from engines.models import ModelShapeError, load_checkpoint
 from engines.registry import get_engine
+from sessions.holding import is_written
 from sessions.reader import SessionReader
-from sessions.recorder import Recorder, is_written
+from sessions.recorder import Recorder
 from trtune import __version__
 from trtune.profiles import with_profiles
 from tuner.budget import budget_facts

@@ -34,8 +34,8 @@ from engines.launch.process import ProcessLauncher, ProcessServer
 from engines.launch.spec import LaunchRequest
 from engines.registry import get_engine
 from sessions.clock import SessionClock
+from sessions.holding import is_written
 from sessions.reader import SessionReader
-from sessions.recorder import is_written
 from tuner.load.generator import LoadGenerator
 from tuner.load.spec import Endpoint, Level, Limits, StopRule, Workload
 

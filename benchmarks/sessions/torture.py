@@ -21,8 +21,9 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from sessions.clock import NS_PER_S
+from sessions.holding import is_written
 from sessions.reader import SessionReader
-from sessions.recorder import Recorder, is_written
+from sessions.recorder import Recorder
 from sessions.verify import verify
 
 MAX_LOSS_S = 1.0

@@ -16,8 +16,9 @@ import pytest
 from sessions.columns import COLUMNS
 from sessions.commands import send_command
 from sessions.errors import NewerSession, NotASession, SessionBusy, SessionError, SessionExists
+from sessions.holding import is_written
 from sessions.reader import SessionReader
-from sessions.recorder import Recorder, is_written
+from sessions.recorder import Recorder
 from sessions.records import FailureRecord
 from sessions.requests import RequestTable
 from tests.sessions.request_rows import row

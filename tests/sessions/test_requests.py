@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessions import requests
-from sessions.blocks import encode_block
+from sessions.blocks import decode_block, encode_block
 from sessions.errors import DamagedData
 from sessions.requests import ABSENT, RequestStatus, RequestTable
 from tests.sessions.request_rows import assert_same, row
@@ -28,6 +28,17 @@ rows = st.lists(
     ),
     max_size=20,
 )
+
+
+def test_a_strangers_errors_are_harmless_texts() -> None:
+    table = RequestTable.from_rows([row(error=0), row(error=1)], errors=("MARK", "\x1b[2Jbbbb"))
+    columns, _ = decode_block(table.to_blob())
+    blob = encode_block(columns, {"errors": ["MARK", "\x1b[2Jbbbb"]})
+    deep = b"[" * 1000 + b"]" * 1000
+    size = int.from_bytes(blob[4:8], "little") + len(deep) - len(b'"MARK"')
+    blob = blob[:4] + size.to_bytes(4, "little") + blob[8:].replace(b'"MARK"', deep)
+
+    assert RequestTable.from_blob(blob).errors == ("", "bbbb")
 
 
 def test_errors_of_more_kinds_than_are_told_apart_are_kept_as_one() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sessions.columns import LOAD_COLUMNS
+from sessions.errors import DamagedData
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
 from sessions.schema import SCHEMA_VERSION
@@ -55,6 +56,29 @@ def test_a_worker_brings_an_older_session_up_to_date_and_loses_nothing(tmp_path:
     assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
     with SessionReader(path) as reader:
         assert (reader.trials(), reader.levels(), reader.events(), reader.meta()) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("columns = 'no json'", "not JSON"),
+        ("format = '<999999999s'", "no format of ours"),
+        ("columns = '5'", "no format"),
+    ],
+)
+def test_a_source_that_a_stranger_described_is_not_gone_on_with(tmp_path: Path, change: str, told: str) -> None:
+    first = Recorder.create(tmp_path / "run.trtune", {})
+    first.add_source("load", "load", {})
+    first.close()
+    connection = sqlite3.connect(tmp_path / "run.trtune")
+    connection.execute(f"UPDATE source SET {change}")
+    connection.commit()
+    connection.close()
+
+    second = Recorder.resume(tmp_path / "run.trtune")
+    with pytest.raises(DamagedData, match=told):
+        second.add_source("load", "load", {})
+    second.close()
 
 
 def test_a_session_whose_samples_had_other_columns_keeps_them(tmp_path: Path) -> None:

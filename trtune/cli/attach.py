@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     from sessions.errors import SessionError
-    from sessions.recorder import is_written
+    from sessions.holding import is_written
     from trtune.cli._common import require_session, show
     from trtune.paths import known_sessions, sessions_dir
 

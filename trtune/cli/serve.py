@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 def screen_command(args: argparse.Namespace) -> str:
     """The command that shows the screen, once per browser tab."""
-    from sessions.recorder import is_written
+    from sessions.holding import is_written
     from trtune.cli._common import require_session
 
     words = [sys.executable, "-m", "trtune"]

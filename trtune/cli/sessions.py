@@ -44,8 +44,8 @@ def _list(args: argparse.Namespace) -> int:
 
 def _entry(path: Path) -> dict[str, Any]:
     from sessions.errors import SessionError
+    from sessions.holding import is_written
     from sessions.reader import SessionReader
-    from sessions.recorder import is_written
     from sessions.summary import summarise_session
 
     try:

@@ -186,8 +186,8 @@ def _repeat(args: argparse.Namespace) -> int:
 
 def _resume(args: argparse.Namespace, *, trusted: bool) -> int:
     from sessions.errors import SessionBusy
+    from sessions.holding import is_written
     from sessions.reader import SessionReader
-    from sessions.recorder import is_written
     from trtune.cli._common import require_session, show
     from trtune.repeat import refuse_other_hosts
     from trtune.start import start_worker
