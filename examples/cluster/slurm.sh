@@ -43,7 +43,11 @@ if [ "$nodes" -gt 1 ]; then
     ray_steps+=($!)
 fi
 
+words=("$@")
+if [ "$1" = --resume ]; then
+    words+=(--trust) # the session is this user's own, and may have been begun on another node
+fi
 srun --nodes=1 --ntasks=1 --overlap --nodelist="$head" \
-    trtune tune "$@" --headless --cluster "$head:$port" --wait-nodes "$nodes" &
+    trtune tune "${words[@]}" --headless --cluster "$head:$port" --wait-nodes "$nodes" &
 tuner=$!
 wait "$tuner"

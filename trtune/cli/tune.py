@@ -17,6 +17,7 @@ examples:
   trtune tune plan.toml --set search.trials=12        every field of a plan can be set like this
   trtune tune --demo --headless --trials 8            the simulated demo
   trtune tune --resume SESSION                        go on where a killed worker was
+  trtune tune --resume SESSION --trials 40            go on after the end, with a larger budget
   trtune tune --from SESSION                          the same plan again, compared with the first time
 """
 
@@ -83,8 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
     _pass_on_storage(args.storage)
     if args.resume:
-        if args.plan or args.demo:
-            raise UsageError("--resume goes on with the plan in the session: give no other plan")
+        _refuse_another_search(args)
         return _resume(args, trusted=args.trust)
     if args.go_on:
         if not args.session:
@@ -116,23 +116,44 @@ def plan_from(args: argparse.Namespace, tables: dict[str, Any] | None = None) ->
     where = args.earlier or ("demo" if args.demo else str(args.plan))
     if tables is None:
         tables = demo_tables() if args.demo else read_tables(args.plan)
-    for field, value in (
-        ("search.trials", args.trials),
-        ("search.time_s", args.time),
-        ("search.money", args.money),
-        ("engine.model", args.model),
-        ("fleet.side_by_side", args.side_by_side),
-        ("fleet.cluster", args.cluster),
-        ("fleet.wait_nodes", args.wait_nodes),
-    ):
-        if value is not None:
-            put(tables, field, value)
+    if args.model is not None:
+        put(tables, "engine.model", args.model)
+    for field, value in _how_long_and_where(args).items():
+        put(tables, field, value)
     _put_goals(tables, goal_fields(args))
     if args.warm_start:
         put(tables, "search.warm_start", [str(require_session(told)) for told in args.warm_start])
     set_fields(tables, args.set)
     plan = make_plan(tables, where)
     return plan if args.starting_points is None else _with_starting_points(plan, args)
+
+
+def _how_long_and_where(args: argparse.Namespace) -> dict[str, object]:
+    """Fields that the flags give, of those that a session that is gone on with may change too."""
+    told = {
+        "search.trials": args.trials,
+        "search.time_s": args.time,
+        "search.money": args.money,
+        "fleet.side_by_side": args.side_by_side,
+        "fleet.cluster": args.cluster,
+        "fleet.wait_nodes": args.wait_nodes,
+    }
+    return {field: value for field, value in told.items() if value is not None}
+
+
+def _refuse_another_search(args: argparse.Namespace) -> None:
+    """With --resume, what would make it another search is refused and not passed over."""
+    from trtune.errors import UsageError
+
+    if args.plan or args.demo:
+        raise UsageError("--resume goes on with the plan in the session: give no other plan")
+    flags = ("model", "preset", "objective", "slo", "warm_start", "starting_points", "set")
+    given = [f"--{flag.replace('_', '-')}" for flag in flags if getattr(args, flag)]
+    if given:
+        raise UsageError(
+            f"--resume goes on with the plan in the session, so {', '.join(given)} cannot be given: ranges and objective"
+            " are changed on the screen, the objective with 'trtune sessions rescore' too"
+        )
 
 
 def _pass_on_storage(address: str | None) -> None:
@@ -198,5 +219,9 @@ def _resume(args: argparse.Namespace, *, trusted: bool) -> int:
     if not trusted:
         with SessionReader(path) as reader:
             refuse_other_hosts(path, reader.meta())
+    if changes := _how_long_and_where(args):
+        from trtune.resuming import change_stored_plan
+
+        change_stored_plan(path, changes)
     start_worker(path)
     return show(path, args, live=True)
