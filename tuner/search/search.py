@@ -389,10 +389,14 @@ class Search:
 
     def _enqueue_new(self) -> bool:
         """Queue a configuration drawn at random among those that are new and can work; False when there is none."""
+        judged = set()
         for _ in range(MAX_DRAWS):
             searched = self.space.draw(self._random)
+            if (drawn := tuple(sorted(searched.items()))) in judged:
+                continue  # in a small space: what was tried is looked up in the study's database
+            judged.add(drawn)
             params = self.space.complete(searched)
-            if self._tried.times(params) == 0 and not self._tried.is_running(params) and self.rejection(params) is None:
+            if self.rejection(params) is None and not self._tried.times(params) and not self._tried.is_running(params):
                 self._enqueue(searched, SEARCH)
                 return True
         return False
