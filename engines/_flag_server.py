@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class FlagServer(Engine):
-    """One of them.
+    """A server whose settings are flags of its command.
 
     Attributes:
         flags: Its knobs, named as their flags.

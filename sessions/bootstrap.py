@@ -18,6 +18,7 @@ from sessions.batches import are_correlated, student_t
 from sessions.clock import NS_PER_S
 from sessions.metrics import chunk_gaps, meets, request_values
 from sessions.requests import ABSENT, RequestStatus
+from sessions.rows import MAX_TIME_NS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -195,13 +196,13 @@ def cut_window(table: RequestTable, window_start_ns: int, window_end_ns: int, sl
     length_ns = window_end_ns - window_start_ns
     ended = table.select((table.end_ns > window_start_ns) & (table.end_ns <= window_end_ns))
     good = ended.select(ended.status == RequestStatus.OK)
-    if length_ns <= 0 or not len(good):
+    if not 0 < length_ns <= MAX_TIME_NS or not len(good):
         return Window(0, {}, {})
     blocks = _block_count(good, length_ns)
     places = max(blocks, 1)
 
     def block_of(times_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.minimum((times_ns - window_start_ns) * places // length_ns, places - 1)
+        return np.clip((times_ns - window_start_ns) * places // length_ns, 0, places - 1)
 
     distributions = {name: _sorted(*parts) for name, parts in _distributions(good, block_of(good.end_ns)).items()}
     sums = _sums(table, ended, good, block_of, places, window_start_ns, window_end_ns)

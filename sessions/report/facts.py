@@ -167,11 +167,19 @@ def gather(
         gpus=tuple(_timeline(reader, source, end_ns) for source in reader.sources("gpu")),
         engine=next((_timeline(reader, source, end_ns) for source in reader.sources("engine")), None),
         conditions=conditions_of(reader, meta),
-        events=tuple(event for event in reader.events() if event.kind in TOLD_EVENTS)[:MOST_EVENTS],
+        events=_events(reader, absent),
         commands=reader.commands(),
         exports=exports or {},
         missing=tuple(absent),
     )
+
+
+def _events(reader: SessionReader, missing: list[str]) -> tuple[Event, ...]:
+    """The newest marks that a person wants to know."""
+    told = tuple(event for event in reader.events() if event.kind in TOLD_EVENTS)
+    if len(told) > MOST_EVENTS:
+        missing.append(f"the first {len(told) - MOST_EVENTS} events: only the last {MOST_EVENTS} are told")
+    return told[-MOST_EVENTS:]
 
 
 def _comparison(reader: SessionReader, summary: Summary, missing: list[str]) -> Comparison | None:

@@ -133,6 +133,16 @@ def side_of(name: str, table: RequestTable) -> Side:
     return Side(name, "", trial, False, {}, ((level, cut_window(table, *window)),))
 
 
+@pytest.mark.parametrize("window", [(-(1 << 62), 1 << 62), (0, 1 << 62)])
+def test_windows_as_long_as_no_session_are_cut_all_the_same(window: tuple[int, int]) -> None:
+    table = closed_loop(QUICK)
+    late = replace(table, sent_ns=table.sent_ns + (1 << 60), end_ns=table.end_ns + (1 << 60))
+
+    for metric in ("output_token_throughput", "e2e"):
+        told = cut_window(late, *window).draws(metric, "avg")
+        assert told is None or told.values.size
+
+
 def test_times_that_run_backwards_are_compared_all_the_same() -> None:
     table = closed_loop(QUICK)
     backwards = replace(table, scheduled_ns=table.end_ns + S)

@@ -18,7 +18,7 @@ from sessions.reader import SessionReader
 from sessions.recorder import Recorder
 from sessions.records import FailureRecord
 from sessions.report.charts import Chart, Series, draw
-from sessions.report.facts import Facts, gather
+from sessions.report.facts import MOST_EVENTS, Facts, gather
 from sessions.report.markdown import MOST_TRIALS, report_markdown
 from sessions.report.markup import html, tag, xml
 from sessions.report.outcome import outcome
@@ -267,6 +267,18 @@ def test_a_timeline_begins_with_the_session_however_long_it_was(tmp_path: Path) 
     power = told.columns["power_w"]
     assert (power[0], power[-1]) == (100.0, 700.0)
     assert sum(value == 100.0 for value in power) == pytest.approx(len(power) / 2, abs=2)
+
+
+def test_of_very_many_events_the_last_are_told_and_the_others_counted(tmp_path: Path) -> None:
+    recorder = Recorder.create(tmp_path / "many.trtune", {"kind": "tune"})
+    for number in range(MOST_EVENTS + 3):
+        recorder.event("mark", f"mark {number}")
+    recorder.close()
+
+    facts = facts_of(tmp_path / "many.trtune")
+
+    assert [event.text for event in facts.events] == [f"mark {number + 3}" for number in range(MOST_EVENTS)]
+    assert "the first 3 events" in read(report_page(facts)).text
 
 
 def test_what_follows_a_cut_table_of_markdown_is_no_row_of_it(tmp_path: Path) -> None:
