@@ -6,15 +6,17 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 
 from benchmarks.cluster.postgres import Postgres
 from sessions.reader import SessionReader
+from sessions.records import Trial
 from sessions.requests import RequestStatus
 from tests.trtune.running import running_server
 
@@ -90,6 +92,16 @@ def tune(folder: Path, address: str, trials: int, *words: str, lanes: int = 8) -
     )
 
 
+def servers_left(trials: Iterable[Trial]) -> list[int]:
+    """Pids of processes that still run with the command line of a trial's server."""
+    started = [list(trial.launch["argv"])[1:] for trial in trials if trial.launch]
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if any(words and (process.info["cmdline"] or [])[-len(words) :] == words for words in started)
+    ]
+
+
 def test_sixty_four_trials_on_four_nodes_survive_the_loss_of_one(
     cluster: Any, postgres: Postgres, tmp_path: Path
 ) -> None:
@@ -108,6 +120,7 @@ def test_sixty_four_trials_on_four_nodes_survive_the_loss_of_one(
     assert tuning.returncode == 0, told[-3000:]
     with SessionReader(path) as reader:
         trials, events = reader.trials(), reader.events()
+    assert not servers_left(trials), "a server outlived its node"
     counted = [trial for trial in trials if trial.state in ("complete", "pruned", "infeasible", "failed")]
     lost = [trial for trial in trials if trial.state == "interrupted"]
     assert len(counted) == 64
