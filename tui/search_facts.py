@@ -6,6 +6,7 @@ cannot be understood is left out.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 200
 """Most points of an effect or a front, and most configurations of a queue, that are shown."""
+
+_TRIAL = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +214,7 @@ def _diagnosis(entry: Mapping[str, Any]) -> TrialDiagnosis:
 
 
 def _by_trial(told: object) -> list[tuple[int, Mapping[str, Any]]]:
-    return [(int(name), table(entry)) for name, entry in table(told).items() if name.isascii() and name.isdigit()]
+    return [(int(name), table(entry)) for name, entry in table(told).items() if _TRIAL.fullmatch(name)]
 
 
 def _at(told: list[Any], place: int) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from engines.errors import EngineError
 from engines.gpu.hardware import UnknownGpuError, find_gpu
+from sessions.errors import SessionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -76,6 +77,14 @@ class GpuSampler:
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
+        try:
+            self._sample_on()
+        except Exception as error:  # whatever a driver raises: samples end, and the session says so  # noqa: BLE001
+            self._tell(f"GPU samples end here: {type(error).__name__}: {error}")
+        finally:
+            self._source.close()
+
+    def _sample_on(self) -> None:
         due_s = time.monotonic()
         while not self._ended.is_set():
             t_ns = self._recorder.clock.now()
@@ -84,7 +93,10 @@ class GpuSampler:
                 self._loop.call_soon_threadsafe(self._record, t_ns, samples, self._source.problems())
             due_s = max(due_s + self._period_s, time.monotonic())
             self._ended.wait(due_s - time.monotonic())
-        self._source.close()
+
+    def _tell(self, problem: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to tell
+            self._loop.call_soon_threadsafe(self._record, 0, (), (problem,))
 
     def _record(self, t_ns: int, samples: Sequence[GpuSample], problems: Sequence[str]) -> None:
         if self._ended.is_set():
@@ -93,7 +105,7 @@ class GpuSampler:
             if problem not in self._told:
                 self._told.add(problem)
                 self._recorder.event("warning", problem)
-        for source, sample in zip(self._ids, samples, strict=True):
+        for source, sample in zip(self._ids if samples else (), samples, strict=True):
             self._recorder.add_sample(source, t_ns, astuple(sample))
 
 
@@ -124,7 +136,11 @@ class EngineSampler:
         self._task = asyncio.create_task(self._run(metrics))
 
     async def close(self) -> None:
-        """End the poller."""
+        """End the poller.
+
+        Raises:
+            SessionError: If what it read could not be recorded.
+        """
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
@@ -140,6 +156,12 @@ class EngineSampler:
                 if str(error) != told:
                     told = str(error)
                     self._recorder.log("worker", "warning", f"metrics: {told}")
+            except SessionError:
+                raise
+            except Exception as error:  # a page nobody foresaw: what is measured does not hang on it  # noqa: BLE001
+                text = f"a fault in trtune: {type(error).__name__}: {error}; this server's are read no more"
+                self._recorder.log("worker", "error", f"metrics: {text}")
+                return
             took_s = time.monotonic() - started_s
             await asyncio.sleep(took_s if took_s > SLOW_POLL_S else ENGINE_PERIOD_S - took_s)
 

@@ -69,6 +69,7 @@ def test_a_session_without_a_plan_that_can_be_read_says_so(
         (("watch", "127.0.0.1:8000"), 2, "write it like http://"),
         (("bench", "http://127.0.0.1:1", "--rate", "1", "--concurrency", "1"), 2, "not both"),
         (("replay", "nowhere"), 1, "no such session"),
+        (("replay", "nowhere", "--fps", "-2"), 2, "--fps: -2: must be a number from 0.2 to 20"),
         (("attach",), 1, "no session in"),
         (("export", "nowhere"), 1, "no such session"),
     ],

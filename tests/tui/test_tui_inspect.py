@@ -12,7 +12,7 @@ from sessions.records import Sample
 from tests.tui.screen_helpers import running_app, shown, snapshot_of, text_of, until
 from tui.glyphs import ASCII, BRAILLE
 from tui.request_lives import read_lives
-from tui.screens.inspect import InspectScreen
+from tui.screens.inspect import InspectScreen, InspectView, LivesRead
 from tui.widgets.gpu_detail import gpu_detail_rows
 from tui.widgets.iteration_table import iteration_rows
 from tui.widgets.request_chart import requests_rows
@@ -132,3 +132,22 @@ async def test_views_requests_and_levels_are_reached_by_keys(sample: Path) -> No
         await pilot.press("escape")
         assert not isinstance(app.screen, InspectScreen)
         assert "best against baseline" in shown(app)
+
+
+async def test_requests_of_a_level_that_is_looked_at_no_more_are_left_aside(sample: Path) -> None:
+    with SessionReader(sample) as reader:
+        other, level = reader.levels(6)[-2:]
+    async with running_app(sample, screen="tune", size=(120, 40)) as (app, pilot):
+        await pilot.press("up")
+        await until(pilot, lambda: app.snapshot is not None and app.snapshot.selected is app.snapshot.trials[6])
+        await pilot.press("i")
+        view = app.screen.query_one(InspectView)
+        await until(pilot, lambda: view.lives is not None)
+        assert view.level is not None
+        assert view.level.id == level.id
+        before = view.lives
+
+        app.screen.post_message(LivesRead(other.id, 0, read_lives(sample, other.id, "sent"), ""))
+        await pilot.pause(0.1)
+
+        assert view.lives is before

@@ -32,9 +32,29 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
 def add_screen_flags(group: argparse._ActionsContainer) -> None:
     """Flags of the screen."""
     group.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
-    group.add_argument("--fps", type=float, default=0.0, help="frames a second (default: 4, over SSH 2)")
+    group.add_argument("--fps", type=_fps, default=0.0, help="frames a second (default: 4, over SSH 2)")
     group.add_argument("--no-mouse", action="store_true", help="leave the mouse to the terminal")
     group.add_argument("--read-only", action="store_true", help="look, but ask nothing of the worker")
+
+
+def _fps(text: str) -> float:
+    """A rate of frames.
+
+    Raises:
+        ArgumentTypeError: If the screen cannot be drawn at that rate.
+    """
+    from argparse import ArgumentTypeError
+
+    from tui.config import FPS_LIMITS
+
+    low, high = FPS_LIMITS
+    try:
+        fps = float(text)
+    except ValueError:
+        fps = 0.0
+    if not low <= fps <= high:
+        raise ArgumentTypeError(f"{text}: must be a number from {low:g} to {high:g}")
+    return fps
 
 
 def show(path: Path, args: argparse.Namespace, *, live: bool) -> int:

@@ -140,10 +140,14 @@ class InspectScreen(SessionScreen):
 
     @on(LivesRead)
     def take_lives(self, message: LivesRead) -> None:
-        """Show what was read."""
+        """Show what was read, unless another level is looked at by now."""
         view = self.query_one(InspectView)
+        if view.level is None or message.level != view.level.id:
+            return
         self._reading, self._read_at_ns = None, message.read_at_ns
-        view.lives, view.problem = message.lives or view.lives, message.problem
+        if message.lives is not None:
+            view.lives = message.lives if message.lives.order == self._order else message.lives.ordered(self._order)
+        view.problem = message.problem
         view.again()
 
     def action_turn(self, step: int) -> None:
