@@ -24,7 +24,9 @@ _ADDRESS = re.compile(
     r"(?<![\d.])(?!127\.|0\.0\.0\.0)(?:\d{1,3}\.){3}\d{1,3}(?![\d.])"
     r"|(?<![\w:.])(?=[0-9A-Fa-f:]*:[0-9A-Fa-f]*:)[0-9A-Fa-f:]{3,39}(?![\w:])"
 )
-"""IPv4, and what may be IPv6: times of day look like it too."""
+"""IPv4, and what may be IPv6 or the address of a network card: times of day look like it too."""
+
+_CARD = re.compile(r"(?:[0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}")
 
 _HOME = re.compile(r"(?:(?<=/home/)|(?<=/Users/))[^/\s\"':,]+")
 _UUID = re.compile(r"\b(?:GPU|MIG)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
@@ -51,7 +53,7 @@ class Anonymiser:
         return _HOME.sub("user", text)
 
     def _without_address(self, told: str) -> str:
-        if ":" not in told:
+        if ":" not in told or _CARD.fullmatch(told):
             return self._stand_in("host", told)
         try:
             address = IPv6Address(told)

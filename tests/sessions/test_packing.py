@@ -82,8 +82,10 @@ def test_an_anonymised_pack_does_not_say_where_it_was_made(path: Path, tmp_path:
         assert reader.meta()["plan"]["model"] == "/home/user/models/llama"
 
 
-@pytest.mark.parametrize("address", ["2001:db8::17", "2001:DB8:0:0:1:2:3:4", "fe80::1ff:fe23:4567:890a"])
-def test_addresses_of_version_6_are_taken_out_however_they_are_written(address: str) -> None:
+@pytest.mark.parametrize(
+    "address", ["2001:db8::17", "2001:DB8:0:0:1:2:3:4", "fe80::1ff:fe23:4567:890a", "3c:ec:ef:0a:1B:2c"]
+)
+def test_addresses_of_hosts_and_cards_are_taken_out_however_they_are_written(address: str) -> None:
     assert Anonymiser([])(f"connect [{address}]:8000 failed") == "connect [host-1]:8000 failed"
 
 
