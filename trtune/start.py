@@ -89,6 +89,7 @@ def start_worker(path: Path) -> subprocess.Popen[bytes]:
                 raise TunerError(told[-1] if told else f"the worker ended at once with status {worker.returncode}")
             if time.monotonic() > deadline:
                 worker.kill()
+                worker.wait()
                 raise TunerError(f"the worker gave no sign of life within {WORKER_START_S:g} s")
             time.sleep(0.05)
     return worker

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from math import ceil
 from typing import TYPE_CHECKING, Self
 
@@ -179,8 +180,9 @@ class LoadGenerator:
     def _close(self) -> None:
         processes = [*self._processes, *self._elsewhere]
         self._processes, self._elsewhere = [], []
-        for process in processes:
-            process.close()
+        with ExitStack() as ends:  # one that cannot be ended keeps none of the others
+            for process in processes:
+                ends.callback(process.close)
 
 
 def level_share(level: Level) -> float:
