@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -195,6 +196,39 @@ def test_more_gpus_than_any_node_has_are_refused_in_one_line(cluster: Any, tmp_p
     assert "8 GPUs on one node are asked for and the largest node of the cluster has 2" in told
 
 
+HOLD = """
+import sys, ray
+from ray.util.placement_group import placement_group
+ray.init(address=sys.argv[1], log_to_driver=False)
+ray.get(placement_group([{"GPU": int(sys.argv[3])}] * int(sys.argv[2]), strategy="STRICT_SPREAD").ready())
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_stop_while_every_gpu_is_taken_ends_in_good_order(cluster: Any, tmp_path: Path) -> None:
+    words = [sys.executable, "-c", HOLD, cluster.address, str(len(cluster.workers)), str(GPUS_PER_NODE)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert "held\n" in iter(holder.stdout.readline, "")
+        tuning = tune(tmp_path, cluster.address, 2, lanes=2)
+        deadline = time.monotonic() + 120
+        while not told_of_waiting(tmp_path / "run.trtune"):
+            assert tuning.poll() is None, tuning.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        tuning.send_signal(signal.SIGINT)
+        told, _ = tuning.communicate(timeout=120)
+        holder.kill()
+
+    assert tuning.returncode == 130, told
+    with SessionReader(tmp_path / "run.trtune") as reader:
+        status = reader.worker()
+        assert status is not None
+        assert (status.state, status.text) == ("done", "stopped by the operator")
+        assert reader.trials() == ()
+
+
 def test_a_cluster_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
     tuning = tune(tmp_path, "127.0.0.1:1", 2)
     told, _ = tuning.communicate(timeout=400)
@@ -202,6 +236,13 @@ def test_a_cluster_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> N
     assert tuning.returncode != 0
     assert "Traceback" not in told
     assert "no Ray cluster answers at 127.0.0.1:1" in told
+
+
+def told_of_waiting(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with SessionReader(path) as reader:
+        return any("no node has 1 free GPU now" in event.text for event in reader.events())
 
 
 def node_at_work(path: Path, cluster: Any, finished: int) -> Any:
