@@ -137,7 +137,7 @@ def test_an_operators_configuration_comes_next_even_if_tried_before(path: Path) 
     proposal = ask(search)
     assert (proposal.kind, proposal.params) == ("enqueued", {"batch": 16, "chunked": True})
     assert search.enqueue({"batch": 5}) == "a value lies outside the range that is searched"
-    assert str(search.enqueue({"bach": 16})).startswith("no such knob is searched or held: bach; there are: batch")
+    assert str(search.enqueue({"bach": 16})).startswith("there is no knob bach; searched are: batch")
     search.close()
 
 

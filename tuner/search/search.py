@@ -132,6 +132,7 @@ class Search:
             wanted = {knob.name: own_domain(knob) for knob in knobs}
         self.space: Space = build_space(knobs, wanted or {}, baseline or {})
         self.objectives: tuple[Objective, ...] = (objective,) if isinstance(objective, Objective) else tuple(objective)
+        self._names = {*(knob.name for knob in knobs), *self.space.baseline}
         self._conflicts = conflicts
         self._levels = workload.levels if workload else ()
         self._random = random.Random(seed)  # noqa: S311 - not for secrets
@@ -271,10 +272,10 @@ class Search:
         searched = self.space.searched_part(params)
         if searched is None:
             return "a value lies outside the range that is searched"
-        whole = self.space.complete(searched)
-        if unknown := [name for name in params if name not in whole]:
-            return f"no such knob is searched or held: {', '.join(unknown)}; there are: {', '.join(whole)}"
-        reason = self._conflicts(whole)
+        if unknown := [name for name in params if name not in self._names]:
+            there_are = ", ".join(self.space.distributions)
+            return f"there is no knob {', '.join(unknown)}; searched are: {there_are}"
+        reason = self._conflicts(self.space.complete(searched))
         if reason is None:
             self._enqueue(searched, ENQUEUED)
         return reason
