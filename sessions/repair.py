@@ -99,7 +99,7 @@ def repair(path: Path, into: Path) -> Saved:
                 for table in OPTUNA_TABLES:
                     _save_foreign(old, new, table, saved)
                 _sum_up(new)
-                new.execute("INSERT OR IGNORE INTO meta VALUES ('origin_utc_ns', ?)", (str(origin_utc_ns(new) or 0),))
+                new.execute("INSERT OR REPLACE INTO meta VALUES ('origin_utc_ns', ?)", (str(origin_utc_ns(new) or 0),))
         except BaseException:
             into.unlink(missing_ok=True)
             raise

@@ -32,11 +32,12 @@ def origin_utc_ns(connection: sqlite3.Connection) -> int | None:
     """UTC time of session time 0, by what the session says or by its last sign of life; None when neither tells.
 
     Raises:
-        DamagedData: If what it says is no time.
+        DamagedData: If what it says is no JSON, or its last sign of life has no time.
     """
     told = connection.execute("SELECT value FROM meta WHERE key = 'origin_utc_ns'").fetchone()
-    if told is not None:
-        return rows.integer(rows.json_of(told[0]))
+    origin = None if told is None else rows.json_of(told[0])
+    if isinstance(origin, int) and not isinstance(origin, bool):
+        return rows.integer(origin)
     beat = _beat(connection)
     return None if beat is None else beat[1] - beat[0]
 

@@ -133,15 +133,16 @@ def test_repair_of_an_older_session_brings_it_up_to_date_with_its_study(tmp_path
         assert sqlite3.connect(into).execute(query).fetchone() == sqlite3.connect(old).execute(query).fetchone()
 
 
+@pytest.mark.parametrize("lost", ["DELETE FROM meta WHERE key = ", "UPDATE meta SET value = '\"soon\"' WHERE key = "])
 def test_repair_finds_the_begin_of_a_session_and_leaves_out_tables_that_sqlite_cannot_make(
-    path: Path, tmp_path: Path
+    path: Path, tmp_path: Path, lost: str
 ) -> None:
     with SessionReader(path) as reader:
         begun_ns = reader.origin_utc_ns()
     connection = sqlite3.connect(path)
     connection.create_function("unknown_here", 1, lambda value: 1, deterministic=True)
     connection.execute("CREATE TABLE studies (a INTEGER, CHECK (unknown_here(a)))")
-    connection.execute("DELETE FROM meta WHERE key = 'origin_utc_ns'")
+    connection.execute(f"{lost}'origin_utc_ns'")
     connection.commit()
     connection.close()
 
