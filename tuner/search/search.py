@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import optuna
 from optuna.trial import TrialState
 
+from tuner.search.early import early_points
 from tuner.search.encoding import build_grid
 from tuner.search.exchange import (
     BASELINE,
@@ -64,15 +65,6 @@ MAX_REJECTIONS: Final = 5
 
 MAX_DRAWS: Final = 1000
 """Random draws in vain after which the space counts as exhausted."""
-
-ADVICE: Final = 1
-"""Starting points that are tried at once without a prior; more of them would only delay the model."""
-
-OLDER: Final = 1
-"""The best configurations of older sessions that are tried first."""
-
-DIVERSE: Final = 2
-"""Good and different configurations of the prior that are tried before the model chooses."""
 
 
 class Search:
@@ -153,7 +145,7 @@ class Search:
         self._tried = Tried(self.study, self.space)
         if not self.study.get_trials(deepcopy=False):
             self._enqueue(self.space.searched_part(self.space.baseline) or {}, BASELINE)
-        self._early = self._early_points(starting_points)
+        self._early = early_points(self._strategy, self.space, self._known, starting_points, self.rejection)
 
     @property
     def objective(self) -> Objective:
@@ -323,24 +315,6 @@ class Search:
 
     def _observations(self) -> list[Observation]:
         return observations_of(self.study) + self._known
-
-    def _early_points(self, starting_points: Sequence[Mapping[str, Value]]) -> list[dict[str, Value]]:
-        """What comes after the baseline: what was best in older sessions, then guesses."""
-        older = [self.space.nearest(params) for params in self._strategy.best_of(self._known)[:OLDER]]
-        return older + [point for point in self._guesses(starting_points) if point not in older]
-
-    def _guesses(self, starting_points: Sequence[Mapping[str, Value]]) -> list[dict[str, Value]]:
-        """The prior's best, the engine's first advice and another good one of the prior; without a prior only advice."""
-        advice: list[dict[str, Value]] = []
-        for point in starting_points:
-            near = self.space.near(point)
-            works = next((each for each in near if self.rejection(self.space.complete(each)) is None), near[0])
-            if works not in advice:
-                advice.append(works)
-        diverse = self._strategy.diverse(DIVERSE)
-        if not diverse:
-            return advice[:ADVICE]
-        return [diverse[0], *advice[:1], *diverse[1:]]
 
     def _queue_early_point(self) -> None:
         """Queue the next of the early points once nothing else waits: what an operator wants comes first.
