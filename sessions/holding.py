@@ -47,7 +47,9 @@ class Holding:
         self._fd = _take(path, self._path)
 
     def put_by(self) -> bool:
-        """Put the reserve by, if it is not; returns whether it is."""
+        """Put the reserve by, if it is not; returns whether it is. Where the system cannot (macOS), there is none."""
+        if not hasattr(os, "posix_fallocate"):
+            return False
         try:
             os.posix_fallocate(self._fd, 0, RESERVE_BYTES)
         except OSError:
