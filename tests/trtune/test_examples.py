@@ -43,7 +43,7 @@ def test_the_real_cpu_engine_is_tuned_by_restarting_it(program: Program, tmp_pat
     done = program.run(
         "tune", EXAMPLES[0].with_name("llamacpp.toml"), "--headless", "--json", "--session", program.session,
         "--model", str(model), "--trials", "4",
-        "--set", "search.proof_rounds=0", "--set", "load.stop.min_s=1", "--set", "load.stop.max_s=1.5",
+        "--set", "search.proof_rounds=0", "--set", "load.stop.min_s=1", "--set", "load.stop.max_s=4",
         timeout_s=110,
     )  # fmt: skip
 

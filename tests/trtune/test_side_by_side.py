@@ -13,7 +13,7 @@ from tests.trtune.conftest import Program, objects
 
 Plan = Callable[..., Path]
 
-pytestmark = pytest.mark.xdist_group("tune")
+pytestmark = pytest.mark.xdist_group("tune-2")
 
 TWO_GPUS = ("--sim-gpus", "2")
 
