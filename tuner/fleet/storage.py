@@ -9,7 +9,7 @@ import asyncio
 import socket
 import time
 import warnings
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -160,12 +160,11 @@ class SharedStorage:
                 self.optuna.record_heartbeat(trial_id)
 
     def close(self) -> None:
-        """Let others have the study."""
-        if self._lock is not None:
-            self._lock.close()
-        self._locks.dispose()
-        self.optuna.remove_session()
-        self.optuna.engine.dispose()
+        """Let others have the study; a database that is gone has let go of it by itself."""
+        held = () if self._lock is None else (self._lock.close,)
+        for let_go in (*held, self._locks.dispose, self.optuna.remove_session, self.optuna.engine.dispose):
+            with suppress(SQLAlchemyError):
+                let_go()
 
 
 @asynccontextmanager
