@@ -151,19 +151,6 @@ async def test_a_driver_whose_study_was_taken_ends_in_good_order_and_says_so(pos
     second.close()
 
 
-def test_a_study_is_let_go_of_though_its_database_is_gone(study: str) -> None:
-    server = Postgres()
-    server.start()
-    server.create()
-    shared = SharedStorage.open(server.url(), study)
-    optuna.create_study(study_name=study, storage=shared.optuna)
-    server.stop()
-
-    shared.close()
-
-    server.close()
-
-
 async def test_signs_of_life_go_on_after_an_outage(study: str) -> None:
     server = Postgres()
     server.start()

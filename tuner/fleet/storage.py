@@ -188,26 +188,30 @@ async def signs_of_life(
     if storage is None:
         yield
         return
-    beating = asyncio.create_task(_beat(storage, rows, period_s))
-    beating.add_done_callback(lambda task: None if task.cancelled() else on_taken())
+    over = asyncio.Event()
+    beating = asyncio.create_task(_beat(storage, rows, period_s, over))
+    beating.add_done_callback(lambda _: None if over.is_set() else on_taken())
     try:
         yield
     finally:
-        beating.cancel()
+        over.set()  # and not cancelled: its thread would go on with the connection that is closed next
         await asyncio.wait({beating})
-        error = None if beating.cancelled() else beating.exception()
+        error = beating.exception()
     if error is not None:
         raise error
 
 
-async def _beat(storage: SharedStorage, rows: Callable[[], tuple[int, ...]], period_s: float) -> None:
-    while True:
+async def _beat(
+    storage: SharedStorage, rows: Callable[[], tuple[int, ...]], period_s: float, over: asyncio.Event
+) -> None:
+    while not over.is_set():
         try:
             await asyncio.to_thread(storage.beat, rows())
         except (StorageInternalError, SQLAlchemyError, StorageGone) as error:
             if not is_outage(error):
                 raise
-        await asyncio.sleep(period_s)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), period_s)
 
 
 async def patiently(
