@@ -196,7 +196,7 @@ async def signs_of_life(
     finally:
         over.set()  # and not cancelled: its thread would go on with the connection that is closed next
         await asyncio.wait({beating})
-        error = beating.exception()
+        error = None if beating.cancelled() else beating.exception()
     if error is not None:
         raise error
 
