@@ -63,6 +63,9 @@ def run(storage: SharedStorage, workers: int, trials: int) -> None:
             heapq.heappush(under_way, (now_s + start.seconds, proposal.id))
             proposals[proposal.id] = (proposal, start.result)
             asked += 1
+            if asked % 100 == 0:
+                recent = statistics.median(cpu_ms[-100:])
+                print(f"{asked} asked for, {len(under_way)} under way: ask {recent:.0f} ms CPU", flush=True)
         now_s, identity = heapq.heappop(under_way)
         proposal, result = proposals.pop(identity)
         begun, begun_cpu = time.perf_counter(), time.process_time()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from contextlib import closing
 
 import optuna
 import pytest
@@ -152,29 +153,27 @@ async def test_a_driver_whose_study_was_taken_ends_in_good_order_and_says_so(pos
 
 
 async def test_signs_of_life_go_on_after_an_outage(study: str) -> None:
-    server = Postgres()
-    server.start()
-    server.create()
-    shared = SharedStorage.open(server.url(), study)
-    one = optuna.create_study(study_name=study, storage=shared.optuna)
-    under_way = one.ask()
     failed, again = asyncio.Event(), asyncio.Event()
-
-    def rows() -> tuple[int, ...]:
-        try:
-            found = (int(one.get_trials(deepcopy=False)[under_way.number]._trial_id),)
-        except optuna.exceptions.StorageInternalError:
-            failed.set()
-            raise
-        if failed.is_set():
-            again.set()
-        return found
-
-    async with signs_of_life(shared, rows, lambda: None, period_s=0.05):
-        server.stop()
-        await asyncio.wait_for(failed.wait(), 20)
+    with closing(Postgres()) as server:
         server.start()
-        await asyncio.wait_for(again.wait(), 20)
+        server.create()
+        shared = SharedStorage.open(server.url(), study)
+        one = optuna.create_study(study_name=study, storage=shared.optuna)
+        under_way = one.ask()
 
-    shared.close()
-    server.close()
+        def rows() -> tuple[int, ...]:
+            try:
+                found = (int(one.get_trials(deepcopy=False)[under_way.number]._trial_id),)
+            except optuna.exceptions.StorageInternalError:
+                failed.set()
+                raise
+            if failed.is_set():
+                again.set()
+            return found
+
+        async with signs_of_life(shared, rows, lambda: None, period_s=0.05):
+            server.stop()
+            await asyncio.wait_for(failed.wait(), 20)
+            server.start()
+            await asyncio.wait_for(again.wait(), 20)
+        shared.close()
