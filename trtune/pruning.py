@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sessions import faults, holding
 from sessions.errors import SessionError
-from sessions.holding import is_written
 from sessions.packing import packs_in
 from sessions.reader import SessionReader
 from trtune.errors import UsageError
@@ -22,7 +22,7 @@ _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT])i?B?", re.IGNORECASE)
 _BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_BESIDE = ("-wal", "-shm", "-worker", "-fault")
+_BESIDE = ("-wal", "-shm", holding.SUFFIX, faults.SUFFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def _is_idle_session(path: Path) -> bool:
         return True
     try:
         SessionReader(path).close()
-        return not is_written(path)
+        return not holding.is_written(path)
     except SessionError:
         return False
 

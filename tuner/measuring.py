@@ -16,6 +16,8 @@ from tuner.search.levels import Measured
 from tuner.server import Watchdog, endpoint_for
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from engines.base import ServerInfo
     from engines.failure import Failure
     from engines.launch.base import RunningServer
@@ -97,7 +99,8 @@ async def measure_levels(
             if bench.control.interrupt.is_set():
                 break
             level = Level(bench.plan.load.kind, value)
-            measurement.results.append(await _watched_level(bench, number, params, server, info, level, watchdog))
+            running = _run_level(bench, number, params, server, info, level, watchdog)
+            measurement.results.append(await _watched(running, bench, watchdog))
     finally:
         bench.upkeep.listener = None
         await watchdog.close()
@@ -143,15 +146,7 @@ def _stop_rule(bench: Bench, level: Level) -> StopRule:
     return rule.model_copy(update={"min_requests": max(rule.min_requests, TAIL_REQUESTS)})
 
 
-async def _watched_level(
-    bench: Bench,
-    number: int,
-    params: Params,
-    server: RunningServer,
-    info: ServerInfo,
-    level: Level,
-    watchdog: Watchdog,
-) -> LevelResult:
+async def _watched(running: Awaitable[LevelResult], bench: Bench, watchdog: Watchdog) -> LevelResult:
     """Measure one level; when it fails, the server is looked at before the level is blamed.
 
     Raises:
@@ -159,7 +154,7 @@ async def _watched_level(
         LoadError: If the level cannot be measured on a server that is well.
     """
     try:
-        result = await _run_level(bench, number, params, server, info, level, watchdog)
+        result = await running
     except LoadError as error:
         if (failure := await watchdog.look()) is not None:
             raise Broken(failure) from error

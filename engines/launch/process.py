@@ -68,6 +68,7 @@ class ProcessServer:
         self._log = ServerLog(spec.failures)
         self._started = time.monotonic()
         self._guard = GuardedProcess(self._take)
+        self._keeper: psutil.Process | None = None
         self._seen: set[psutil.Process] = set()
         self._main: psutil.Process | None = None
         self._unwell = 0
@@ -86,12 +87,11 @@ class ProcessServer:
         """Remember who belongs to the server, in case the guard is ended from outside."""
         if (front_pid := self._guard.pid) is not None:
             with contextlib.suppress(psutil.NoSuchProcess):
-                front = psutil.Process(front_pid)
-                guard = set(front.children())
-                of_guard = set(front.children(recursive=True)) - guard
-                self._seen.update(of_guard)
-                guard_pids = {each.pid for each in guard}
-                self._main = self._main or next((each for each in of_guard if each.ppid() in guard_pids), None)
+                self._keeper = self._keeper or next(iter(psutil.Process(front_pid).children()), None)
+                if self._keeper is not None:
+                    family = self._keeper.children(recursive=True)
+                    self._seen.update(family)
+                    self._main = self._main or next((each for each in family if each.ppid() == self._keeper.pid), None)
         self._seen = {process for process in self._seen if _runs(process)}
 
     @property

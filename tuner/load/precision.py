@@ -67,7 +67,6 @@ def read_precision(
     """
     inside = (table.end_ns > from_ns) & (table.status == RequestStatus.OK)
     values: NDArray[np.float64]
-    by_round = False
     if rule.metric in ("ttft", "tpot", "e2e", "itl"):
         good = table.select(inside)
         order = np.argsort(good.end_ns, kind="stable")
@@ -77,7 +76,7 @@ def read_precision(
         ]
         known = ~np.isnan(column)
         values, times_ns = column[known], good.end_ns[order][known]
-        stat = rule.stat
+        stat, rounds_ns = rule.stat, None
     else:
         first = (from_ns + base_monotonic_ns) // BUCKET_NS + 1
         last = (now_ns + base_monotonic_ns - int(SETTLE_S * NS_PER_S)) // BUCKET_NS
@@ -89,13 +88,13 @@ def read_precision(
             values = counted.astype(np.float64)
         else:
             values = np.array([bucket_tokens.get(int(bucket), 0) for bucket in buckets], dtype=np.float64)
-        stat, by_round = "avg", rounds_ns is not None
+        stat = "avg"
     cut = warmup_length(values)
     if cut is None:
         return Reading(batch_interval(values, stat), None)
     steady_ns = int(times_ns[cut]) if cut else from_ns
     interval = batch_interval(values[cut:], stat)
-    if by_round and rounds_ns is not None:
+    if rounds_ns is not None:
         edges = (rounds_ns - times_ns[cut]) / BUCKET_NS
         rounds = rounds_interval(values[cut:], edges[(edges >= 0) & (edges <= len(values) - cut)])
         interval = rounds if rounds.batches else interval
