@@ -48,10 +48,11 @@ class Guard:
         self._me = psutil.Process()
         self._seen: set[psutil.Process] = set()
         self._subreaper = _become_subreaper()
-        # Popen is used to start only: it is never asked to wait, since reap() collects every child by itself.
-        self._server_pid = subprocess.Popen(
+        # Used to start only, since reap() collects every child by itself; kept, since Popen collects the child of an
+        # object that is let go, and its exit code would be lost.
+        self._server = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_Prepare(os.getpid())
-        ).pid
+        )
         self.exit_code: int | None = None
 
     def run(self) -> int:
@@ -82,7 +83,7 @@ class Guard:
     def stop(self, interrupt_s: float, terminate_s: float) -> None:
         """SIGINT to the server's group as Ctrl-C would, then SIGTERM and SIGKILL to all that is left."""
         if interrupt_s > 0 and self.left():
-            _signal_group(self._server_pid, signal.SIGINT)
+            _signal_group(self._server.pid, signal.SIGINT)
             self._wait_gone(interrupt_s)
         for number, grace_s in ((signal.SIGTERM, terminate_s), (signal.SIGKILL, KILL_LIMIT_S)):
             for process in self.left():
@@ -117,10 +118,12 @@ class Guard:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
             except ChildProcessError:
+                if self.exit_code is None:  # nobody is left who could tell it
+                    self.exit_code = CANNOT_START
                 return
             if pid == 0:
                 return
-            if pid == self._server_pid:
+            if pid == self._server.pid:
                 code = os.waitstatus_to_exitcode(status)
                 self.exit_code = code if code >= 0 else 128 - code
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -353,3 +354,25 @@ async def test_a_signal_that_is_blocked_here_ends_a_server_all_the_same(http: ai
     await server.stop()
 
     assert "KeyboardInterrupt" in server.log_lines
+
+
+SLOW_GUARD = """
+import os, subprocess, sys
+from engines.launch import guard
+
+class StartedLate(subprocess.Popen):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+
+subprocess.Popen = StartedLate
+sys.argv = ["guard.py", str(os.getppid()), "all", "sh", "-c", "exit 7"]
+sys.exit(guard.main())
+"""
+"""A guard that gets to run again only once its command has ended."""
+
+
+def test_a_command_that_ends_before_its_guard_looks_keeps_its_exit_code() -> None:
+    ended = subprocess.run([sys.executable, "-c", SLOW_GUARD], stdin=subprocess.PIPE, timeout=60, check=False)
+
+    assert ended.returncode == 7
