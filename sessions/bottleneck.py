@@ -27,6 +27,13 @@ POWER_CAP_RATIO = 0.97
 NEAR_CAP_RATIO = 0.8
 CLOCK_LOWERED_RATIO = 0.95
 NEARLY_ALL = 0.9
+LEANING_BUSY_PCT = 90.0
+LEANING_PCT = 40.0
+LEANING_RATIO = 2.0
+"""A GPU that is always busy leans to what one pipe does this much more of than the other, though neither is full in the mean:
+prompts and single tokens take turns."""
+QUEUE_SHARE = 0.1
+"""Of those that run: fewer wait in any server, until the iteration under way has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,22 @@ def _power_capped(e: Evidence) -> bool:
     at_limit = e.power_ratio >= POWER_CAP_RATIO
     told = e.power_ratio >= NEAR_CAP_RATIO and has_reason(e.throttle_mask, POWER_CAP_BIT)
     return e.clock_ratio < CLOCK_LOWERED_RATIO and (at_limit or told)
+
+
+def _has_free_slots(e: Evidence) -> bool:
+    return e.running < NEARLY_ALL * e.batch_limit
+
+
+def _waits(e: Evidence) -> bool:
+    return e.waiting >= 1 and not e.waiting < QUEUE_SHARE * e.running
+
+
+def _grows(e: Evidence) -> bool:
+    return e.waiting >= 2 and e.waiting_growth > 0.2 * e.waiting
+
+
+def _leans(e: Evidence, more_pct: float, less_pct: float) -> bool:
+    return e.util_pct >= LEANING_BUSY_PCT and more_pct >= LEANING_PCT and more_pct >= LEANING_RATIO * less_pct
 
 
 RULES: tuple[Rule, ...] = (
@@ -129,9 +152,15 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        "admission",
+        "the admission of prompts",
+        lambda e: _grows(e) and _has_free_slots(e),
+        lambda e: f"{e.waiting_growth:.0f} more wait than seconds ago, {_admitted(e)}",
+    ),
+    Rule(
         "queue",
         "a growing queue",
-        lambda e: e.waiting >= 2 and e.waiting_growth > 0.2 * e.waiting,
+        _grows,
         lambda e: f"{e.waiting_growth:.0f} more wait than seconds ago, with {whole(e.running)} running{_kv(e)}",
     ),
     Rule(
@@ -149,9 +178,27 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        "prefill_compute",
+        "compute",
+        lambda e: _leans(e, e.tensor_pct, e.dram_pct),
+        lambda e: f"GPU {e.gpu} {whole(e.util_pct)} % busy, and more with prompts than with memory{_pipes(e)}",
+    ),
+    Rule(
+        "decode_bandwidth",
+        "memory bandwidth",
+        lambda e: _leans(e, e.dram_pct, e.tensor_pct),
+        lambda e: f"GPU {e.gpu} {whole(e.util_pct)} % busy, and more with memory than with prompts{_pipes(e)}",
+    ),
+    Rule(
+        "admission",
+        "the admission of prompts",
+        lambda e: _waits(e) and _has_free_slots(e),
+        lambda e: f"{whole(e.waiting)} wait {_admitted(e)}",
+    ),
+    Rule(
         "queue",
         "the queue",
-        lambda e: e.waiting >= 1,
+        _waits,
         lambda e: f"{whole(e.waiting)} wait while {whole(e.running)} run{_kv(e)}",
     ),
     Rule(
@@ -168,6 +215,7 @@ MOVED_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "batch_limit": ("batch",),
     "token_budget": ("token_budget", "chunked"),
     "queue": ("replicas", "batch", "tensor_parallel", "policy"),
+    "admission": ("token_budget", "chunked", "policy", "replicas", "tensor_parallel"),
     "prefill_compute": ("weight_precision", "tensor_parallel", "chunked"),
     "decode_bandwidth": ("weight_precision", "kv_precision", "batch", "tensor_parallel"),
     "host": ("graphs", "eager", "graph_batch", "graph_padding"),
@@ -203,6 +251,10 @@ def _of_limit(evidence: Evidence) -> str:
 
 def _why_slow(mask: float) -> str:
     return ", ".join(words for _, words in reasons_in(mask))
+
+
+def _admitted(evidence: Evidence) -> str:
+    return f"though {whole(evidence.running)} of {whole(evidence.batch_limit)} slots are taken{_kv(evidence)}"
 
 
 def _zero(value: float) -> str:

@@ -11,7 +11,7 @@ from sessions.lanes import own_sources
 from tuner.search.problem import Meaning, meaning_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from engines.knob import Value
     from sessions.reader import SessionReader
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def diagnose_trial(
-    reader: SessionReader, trial: Trial, level: LevelRecord, knobs: Iterable[str]
+    reader: SessionReader,
+    trial: Trial,
+    level: LevelRecord,
+    knobs: Iterable[str],
+    highest: Mapping[str, Value] | None = None,
 ) -> dict[str, Any] | None:
     """What limited a trial, as the session keeps it; None when the samples do not tell.
 
@@ -28,6 +32,7 @@ def diagnose_trial(
         trial: The trial.
         level: The level that gave its score.
         knobs: Knobs that could be moved, the searched ones first.
+        highest: The greatest value that a knob may take, where it is a number; what has reached it is not named.
     """
     if level.window_ns is None:
         return None
@@ -40,8 +45,13 @@ def diagnose_trial(
         "kind": rule.kind,
         "text": told,
         "evidence": list(figures_of(evidence)),
-        "knob": knob_for(rule.kind, knobs),
+        "knob": knob_for(rule.kind, _movable(knobs, {**trial.params, **trial.effective}, highest or {})),
     }
+
+
+def _movable(knobs: Iterable[str], settings: Mapping[str, Value], highest: Mapping[str, Value]) -> list[str]:
+    """Knobs that are below the end of their range: more of a number is what moves a limit (`MOVED_BY`)."""
+    return [name for name in knobs if not _number(settings.get(name)) >= _number(highest.get(name))]
 
 
 def knob_for(kind: str, knobs: Iterable[str]) -> str | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from engines.base import Engine
+    from engines.knob import Value
     from sessions.recorder import Recorder
     from sessions.records import LevelRecord, Trial
     from tuner.budget import Budget
@@ -56,7 +57,7 @@ def explain(recorder: Recorder, plan: Plan, engine: Engine, search: StudySearch,
             "pareto": front_facts(reader.trials(), reader.levels(), objectives),
             "queue": [{"params": each.params, "why": each.why} for each in search.queue()],
             "budget": budget.facts(),
-            "diagnosis": _diagnoses(reader, objectives[0], names, reader.meta().get("diagnosis") or {}),
+            "diagnosis": _diagnoses(reader, objectives[0], names, search.search.space.highest()),
         }
     recorder.set_meta({**facts, **_knob_facts(search, objectives[0])})
 
@@ -84,9 +85,10 @@ def _knob_facts(search: StudySearch, objective: Objective) -> dict[str, Any]:
 
 
 def _diagnoses(
-    reader: SessionReader, objective: Objective, knobs: Sequence[str], known: Mapping[str, Any]
+    reader: SessionReader, objective: Objective, knobs: Sequence[str], highest: Mapping[str, Value]
 ) -> dict[str, Any]:
     """What limited each measured trial; what was found before is kept while the same level decides."""
+    known = reader.meta().get("diagnosis") or {}
     found: dict[str, Any] = {}
     for trial in reader.trials():
         level = deciding_level(reader, trial, objective)
@@ -95,7 +97,7 @@ def _diagnoses(
         key, before = str(trial.number), known.get(str(trial.number))
         if before is not None and before.get("level") == level.id:
             found[key] = before
-        elif (told := diagnose_trial(reader, trial, level, knobs)) is not None:
+        elif (told := diagnose_trial(reader, trial, level, knobs, highest)) is not None:
             found[key] = {**told, "level": level.id}
     return found
 

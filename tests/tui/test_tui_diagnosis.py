@@ -52,10 +52,16 @@ def limit_of(evidence: Evidence) -> str:
         (replace(HEALTHY, power_ratio=0.99, clock_ratio=0.75), "GPU power"),
         (replace(HEALTHY, dram_pct=82.0), "memory bandwidth"),
         (replace(HEALTHY, tensor_pct=66.0, dram_pct=40.0), "compute"),
-        (replace(HEALTHY, waiting=9.0, waiting_growth=6.0), "a growing queue"),
+        (replace(HEALTHY, waiting=9.0, waiting_growth=6.0), "the admission of prompts"),
+        (replace(HEALTHY, running=60.0, waiting=9.0, waiting_growth=6.0), "a growing queue"),
         (replace(HEALTHY, util_pct=4.0, running=1.0), "too little load"),
         (replace(HEALTHY, util_pct=45.0, running=32.0), "the host"),
-        (replace(HEALTHY, waiting=3.0), "the queue"),
+        (replace(HEALTHY, waiting=2.0), ""),
+        (replace(HEALTHY, waiting=3.0), "the admission of prompts"),
+        (replace(HEALTHY, running=60.0, waiting=6.0), "the queue"),
+        (replace(HEALTHY, batch_limit=NAN, waiting=6.0), "the queue"),
+        (replace(HEALTHY, util_pct=97.0, tensor_pct=50.0, dram_pct=19.0), "compute"),
+        (replace(HEALTHY, util_pct=97.0, tensor_pct=20.0, dram_pct=48.0), "memory bandwidth"),
     ],
 )
 def test_limit_is_named(evidence: Evidence, limit: str) -> None:

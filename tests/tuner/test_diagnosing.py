@@ -69,7 +69,9 @@ def session(tmp_path: Path) -> Callable[..., SessionReader]:
         ({"dram_active_pct": 85.0}, {}, "decode_bandwidth", "kv_cache_config.dtype"),
         ({"tensor_active_pct": 75.0}, {}, "prefill_compute", None),
         ({"util_pct": 40.0}, {}, "host", None),
-        ({}, {"waiting": 9.0}, "queue", "max_batch_size"),
+        ({"tensor_active_pct": 50.0, "dram_active_pct": 20.0}, {"waiting": 2.0}, "prefill_compute", None),
+        ({}, {"waiting": 9.0}, "admission", "max_num_tokens"),
+        ({}, {"waiting": 9.0, "running": 60.0}, "queue", "max_batch_size"),
     ],
 )
 def test_a_limit_is_named_with_its_evidence_and_the_knob_that_moves_it(
@@ -125,6 +127,20 @@ def test_a_trial_beside_others_is_judged_by_its_own_server_and_gpu(tmp_path: Pat
     assert told is not None
     assert told["kind"] == "batch_limit"
     assert evidence.gpu == "1"
+
+
+def test_a_knob_at_the_end_of_its_range_is_not_named(session: Callable[..., SessionReader]) -> None:
+    highest = {"max_batch_size": 64}
+    with session({}, {"running": 64.0, "waiting": 20.0}) as reader:
+        told = diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], KNOBS, highest)
+
+    assert told is not None
+    assert (told["kind"], told["knob"]) == ("batch_limit", None)
+
+
+def test_those_that_wait_for_the_next_iteration_are_no_queue(session: Callable[..., SessionReader]) -> None:
+    with session({}, {"waiting": 2.0}) as reader:
+        assert diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], KNOBS) is None
 
 
 def test_no_knob_is_named_that_the_engine_does_not_have() -> None:

@@ -108,9 +108,17 @@ class Space:
     def largest(self) -> dict[str, Value]:
         """The largest value of every searched number that shapes all else, such as the tensor parallelism."""
         return {
+            name: value
+            for name, value in self.highest().items()
+            if self.knobs[name].coarse and self.knobs[name].kind == "int"
+        }
+
+    def highest(self) -> dict[str, Value]:
+        """The greatest value of every searched number."""
+        return {
             name: _nearest(distribution, math.inf)
             for name, distribution in self.distributions.items()
-            if self.knobs[name].coarse and self.knobs[name].kind == "int"
+            if self.knobs[name].kind in ("int", "float")
         }
 
     def _usual(self, name: str) -> Value:
