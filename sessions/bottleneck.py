@@ -219,8 +219,19 @@ MOVED_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "prefill_compute": ("weight_precision", "tensor_parallel", "chunked"),
     "decode_bandwidth": ("weight_precision", "kv_precision", "batch", "tensor_parallel"),
     "host": ("graphs", "eager", "graph_batch", "graph_padding"),
+    "first_token": ("token_budget", "chunked", "tensor_parallel", "replicas", "policy"),
+    "next_token": ("chunked", "tensor_parallel", "weight_precision", "graphs", "replicas"),
 }
 """What would move a limit, most promising first, by what knobs mean (`tuner.search.problem.Meaning`); nothing for the others."""
+
+SLO_LIMITS: Final[Mapping[str, str]] = {
+    "ttft": "first_token",
+    "tpot": "next_token",
+    "itl": "next_token",
+    "icl": "next_token",
+    "output_token_throughput_per_user": "next_token",
+}
+"""What an SLO limits when nothing of the server does, by its metric."""
 
 
 def limit_of(evidence: Evidence) -> Rule | None:

@@ -59,7 +59,7 @@ def _diagnoses(reader: SessionReader) -> dict[str, Any]:
     found = {}
     for trial in (summary.baseline, summary.best):
         level = None if trial is None else deciding_level(reader, trial, objective)
-        told = None if trial is None or level is None else diagnose_trial(reader, trial, level, trial.params)
+        told = None if trial is None or level is None else diagnose_trial(reader, trial, level, objective, trial.params)
         if trial is not None and told is not None:
             found[str(trial.number)] = told
     return {"diagnosis": found} if found else {}

@@ -1,4 +1,4 @@
-"""What limited a trial: the rules of `sessions.bottleneck` over the measuring window of the level that gave its score."""
+"""What limited a trial: the rules of `sessions.bottleneck` over the window of the level that gave its score, or an SLO."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from sessions.bottleneck import MOVED_BY, Evidence, figures_of, limit_of
+from sessions.bottleneck import MOVED_BY, SLO_LIMITS, Evidence, figures_of, limit_of
 from sessions.lanes import own_sources
+from sessions.metrics import METRICS
 from tuner.search.problem import Meaning, meaning_of
 
 if TYPE_CHECKING:
@@ -16,21 +17,26 @@ if TYPE_CHECKING:
     from engines.knob import Value
     from sessions.reader import SessionReader
     from sessions.records import LevelRecord, Source, Trial
+    from tuner.search.objective import Objective
 
 
 def diagnose_trial(
     reader: SessionReader,
     trial: Trial,
     level: LevelRecord,
+    objective: Objective,
     knobs: Iterable[str],
     highest: Mapping[str, Value] | None = None,
 ) -> dict[str, Any] | None:
-    """What limited a trial, as the session keeps it; None when the samples do not tell.
+    """What limited a trial, as the session keeps it; None when neither the samples nor the SLOs tell.
+
+    Where no part of the server is short, it is the SLO that the next higher load broke.
 
     Args:
         reader: The session.
         trial: The trial.
         level: The level that gave its score.
+        objective: Its SLOs are asked.
         knobs: Knobs that could be moved, the searched ones first.
         highest: The greatest value that a knob may take, where it is a number; what has reached it is not named.
     """
@@ -38,15 +44,35 @@ def diagnose_trial(
         return None
     evidence = gather(reader, trial, level.window_ns)
     rule = limit_of(evidence)
-    if rule is None:
+    if rule is not None:
+        kind, why = rule.kind, f"{rule.limit}: {rule.because(evidence)}"
+    elif (broken := _broken_beyond(reader, level, objective)) is not None:
+        kind, why = broken
+    else:
         return None
-    told = f"{level.kind} {level.value:g}: limited by {rule.limit}: {rule.because(evidence)}"
+    movable = _movable(knobs, {**trial.params, **trial.effective}, highest or {})
     return {
-        "kind": rule.kind,
-        "text": told,
+        "kind": kind,
+        "text": f"{_load(level)}: limited by {why}",
         "evidence": list(figures_of(evidence)),
-        "knob": knob_for(rule.kind, _movable(knobs, {**trial.params, **trial.effective}, highest or {})),
+        "knob": knob_for(kind, movable),
     }
+
+
+def _broken_beyond(reader: SessionReader, level: LevelRecord, objective: Objective) -> tuple[str, str] | None:
+    """What the next higher load of the same trial broke: the kind of limit, and the SLO with its value there."""
+    beyond = [each for each in reader.levels(level.trial) if each.kind == level.kind and each.value > level.value]
+    following = min(beyond, key=lambda each: each.value, default=None)
+    if following is None or (slo := objective.worst_broken(following.result)) is None:
+        return None
+    value = following.result.get(slo.metric, {}).get(slo.stat)
+    if value is None or slo.metric not in SLO_LIMITS:
+        return None
+    return SLO_LIMITS[slo.metric], f"the SLO {slo}: {value:.4g} {METRICS[slo.metric].unit} at {_load(following)}"
+
+
+def _load(level: LevelRecord) -> str:
+    return f"{level.kind} {level.value:g}"
 
 
 def _movable(knobs: Iterable[str], settings: Mapping[str, Value], highest: Mapping[str, Value]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from sessions.bottleneck import SLO_LIMITS
 from sessions.reader import SessionReader
 from sessions.records import PROOF, REFERENCE
 from tuner.diagnosing import diagnose_trial
@@ -87,7 +88,10 @@ def _knob_facts(search: StudySearch, objective: Objective) -> dict[str, Any]:
 def _diagnoses(
     reader: SessionReader, objective: Objective, knobs: Sequence[str], highest: Mapping[str, Value]
 ) -> dict[str, Any]:
-    """What limited each measured trial; what was found before is kept while the same level decides."""
+    """What limited each measured trial; what was found before is kept while the same level decides.
+
+    But what rests on the SLOs: they may have changed.
+    """
     known = reader.meta().get("diagnosis") or {}
     found: dict[str, Any] = {}
     for trial in reader.trials():
@@ -95,9 +99,9 @@ def _diagnoses(
         if level is None:
             continue
         key, before = str(trial.number), known.get(str(trial.number))
-        if before is not None and before.get("level") == level.id:
+        if before is not None and before.get("level") == level.id and before.get("kind") not in SLO_LIMITS.values():
             found[key] = before
-        elif (told := diagnose_trial(reader, trial, level, knobs, highest)) is not None:
+        elif (told := diagnose_trial(reader, trial, level, objective, knobs, highest)) is not None:
             found[key] = {**told, "level": level.id}
     return found
 

@@ -11,10 +11,13 @@ import pytest
 from sessions.columns import ENGINE_COLUMNS, GPU_COLUMNS, Column
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
+from sessions.slo import Slo
 from tuner.diagnosing import diagnose_trial, gather, knob_for
 from tuner.drift import changes, gpu_states
+from tuner.search.objective import Objective
 
 S = 1_000_000_000
+OBJECTIVE = Objective("output_token_throughput", "avg", "maximize", (Slo("ttft", "p99", "<=", 800.0),))
 KNOBS = ("max_batch_size", "kv_cache_config.dtype", "kv_cache_config.free_gpu_memory_fraction", "max_num_tokens")
 BUSY = {
     "util_pct": 95.0,
@@ -78,7 +81,7 @@ def test_a_limit_is_named_with_its_evidence_and_the_knob_that_moves_it(
     session: Callable[..., SessionReader], gpu: dict[str, float], engine: dict[str, float], kind: str, knob: str | None
 ) -> None:
     with session(gpu, engine) as reader:
-        told = diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], KNOBS)
+        told = diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], OBJECTIVE, KNOBS)
 
     assert told is not None
     assert (told["kind"], told["knob"]) == (kind, knob)
@@ -88,14 +91,14 @@ def test_a_limit_is_named_with_its_evidence_and_the_knob_that_moves_it(
 
 def test_a_server_that_nothing_limits_gets_no_diagnosis(session: Callable[..., SessionReader]) -> None:
     with session() as reader:
-        assert diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], KNOBS) is None
+        assert diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], OBJECTIVE, KNOBS) is None
 
 
 def test_the_limits_of_a_server_that_does_not_sample_them_are_those_it_was_started_with(
     session: Callable[..., SessionReader],
 ) -> None:
     with session({}, {"running": 64.0, "waiting": 5.0, "max_batch_size": math.nan}) as reader:
-        told = diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], KNOBS)
+        told = diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], OBJECTIVE, KNOBS)
 
     assert told is not None
     assert told["kind"] == "batch_limit"
@@ -121,7 +124,7 @@ def test_a_trial_beside_others_is_judged_by_its_own_server_and_gpu(tmp_path: Pat
     recorder.close()
 
     with SessionReader(recorder.path) as reader:
-        told = diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], KNOBS)
+        told = diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], OBJECTIVE, KNOBS)
         evidence = gather(reader, reader.trials()[0], (2 * S, 8 * S))
 
     assert told is not None
@@ -132,7 +135,7 @@ def test_a_trial_beside_others_is_judged_by_its_own_server_and_gpu(tmp_path: Pat
 def test_a_knob_at_the_end_of_its_range_is_not_named(session: Callable[..., SessionReader]) -> None:
     highest = {"max_batch_size": 64}
     with session({}, {"running": 64.0, "waiting": 20.0}) as reader:
-        told = diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], KNOBS, highest)
+        told = diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], OBJECTIVE, KNOBS, highest)
 
     assert told is not None
     assert (told["kind"], told["knob"]) == ("batch_limit", None)
@@ -140,7 +143,24 @@ def test_a_knob_at_the_end_of_its_range_is_not_named(session: Callable[..., Sess
 
 def test_those_that_wait_for_the_next_iteration_are_no_queue(session: Callable[..., SessionReader]) -> None:
     with session({}, {"waiting": 2.0}) as reader:
-        assert diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], KNOBS) is None
+        assert diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], OBJECTIVE, KNOBS) is None
+
+
+def test_without_a_shortage_the_limit_that_the_next_load_broke_is_named(tmp_path: Path) -> None:
+    recorder = Recorder.create(tmp_path / "run.trtune", {})
+    number = recorder.start_trial("search", {"max_num_tokens": 2048})
+    for load, ttft_ms in ((96, 2000.0), (64, 700.0), (80, 1000.0)):
+        level = recorder.start_level(number, "concurrency", load)
+        recorder.end_level(level, "valid", window_ns=(2 * S, 8 * S), result={"ttft": {"p99": ttft_ms}})
+    recorder.end_trial(number, "complete", score=1.0, feasible=True)
+    recorder.close()
+
+    with SessionReader(recorder.path) as reader:
+        told = diagnose_trial(reader, reader.trials()[0], reader.levels(0)[1], OBJECTIVE, KNOBS)
+
+    assert told is not None
+    assert told["text"] == "concurrency 64: limited by the SLO ttft p99 <= 800 ms: 1000 ms at concurrency 80"
+    assert told["knob"] == "max_num_tokens"
 
 
 def test_no_knob_is_named_that_the_engine_does_not_have() -> None:
