@@ -19,7 +19,7 @@ from tuner.warm_start import known_results
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from optuna.storages import RDBStorage
+    from optuna.storages import BaseStorage
 
     from engines.base import Engine
     from engines.knob import Knob
@@ -48,7 +48,7 @@ def open_search(
     plan: Plan,
     engine: Engine,
     hardware: Hardware | None = None,
-    shared: tuple[RDBStorage, str] | None = None,
+    shared: tuple[BaseStorage, str] | None = None,
 ) -> StudySearch:
     """The search of a session, begun or gone on with: what earlier workers finished is known to it.
 

@@ -74,6 +74,7 @@ class TuneJob:
         self._hardware = hardware
         self._storage = storage
         self._under_way: dict[int, Proposal] = {}
+        self._asking = 0
         self._one_ended = asyncio.Event()
         self.best: tuple[int, float] | None = None
         self._wants_proof = False
@@ -149,9 +150,9 @@ class TuneJob:
             await control.gate()
             if control.stop.is_set():
                 return STOPPED
-            if (over := self._budget.over(len(self._under_way))) is not None:
+            if (over := self._budget.over(len(self._under_way) + self._asking)) is not None:
                 return over
-            proposal = await self._patiently(self._search.ask)
+            proposal = await self._ask()
             if proposal is None and not self._under_way:
                 return "nothing new is left to try"
             if proposal is None:
@@ -166,6 +167,14 @@ class TuneJob:
                 self._one_ended.set()
                 self._one_ended = asyncio.Event()
         return ""
+
+    async def _ask(self) -> Proposal | None:
+        """Ask the search; while its database is waited for, the trial to come counts against the budget as if it ran."""
+        self._asking += 1
+        try:
+            return await self._patiently(lambda: self._search.ask())
+        finally:
+            self._asking -= 1
 
     async def _lanes_that_bear(self, lanes: int) -> int:
         """How many trials may run side by side: one, if neighbours disturb each other; found out once for a session."""

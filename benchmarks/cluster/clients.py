@@ -14,9 +14,8 @@ import time
 import warnings
 
 import optuna
-import psutil
 
-from benchmarks.cluster.postgres import Postgres
+from benchmarks.cluster.postgres import Postgres, running
 
 KNOBS = 8
 STUDY = "clients"
@@ -28,25 +27,20 @@ def main() -> None:
     parser.add_argument("--clients", default="1,2,4,8")
     parser.add_argument("--seconds", type=float, default=10.0)
     told = parser.parse_args()
-    server = Postgres()
-    try:
-        server.start()
-        server.create()
+    with running() as server:
         _study(_storage(server.url()), create=True)
         for clients in map(int, told.clients.split(",")):
             _measure(server, clients, told.seconds)
-    finally:
-        server.close()
 
 
 def _measure(server: Postgres, clients: int, seconds: float) -> None:
-    before_s = _server_cpu_s(server)
+    before_s = server.cpu_s()
     context = multiprocessing.get_context("spawn")
     with context.Pool(clients) as pool:
         pool.map(_warm, range(clients))
-        before_s = _server_cpu_s(server)
+        before_s = server.cpu_s()
         counts = pool.starmap(_ask_and_tell, [(server.url(), seconds)] * clients)
-        spent_s = _server_cpu_s(server) - before_s
+        spent_s = server.cpu_s() - before_s
     trials = sum(counts)
     each_ms = spent_s * 1e3 / max(trials, 1)
     print(
@@ -82,13 +76,6 @@ def _study(storage: optuna.storages.RDBStorage, *, create: bool) -> optuna.Study
     if create:
         return optuna.create_study(study_name=STUDY, storage=storage, sampler=sampler)
     return optuna.load_study(study_name=STUDY, storage=storage, sampler=sampler)
-
-
-def _server_cpu_s(server: Postgres) -> float:
-    """CPU time of the server and its children that live."""
-    assert server.pid is not None
-    main_process = psutil.Process(server.pid)
-    return sum(sum(process.cpu_times()[:4]) for process in [main_process, *main_process.children(recursive=True)])
 
 
 if __name__ == "__main__":

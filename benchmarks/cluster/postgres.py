@@ -9,14 +9,22 @@ import getpass
 import importlib.util
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import psutil
 import psycopg
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 USER, DATABASE = "tuner", "tuning"
 
@@ -30,6 +38,19 @@ def binaries() -> Path | None:
     if packaged is not None and packaged.origin is not None:
         folders.append(Path(packaged.origin).parent / "pginstall" / "bin")
     return next((folder for folder in folders if (folder / "initdb").exists() and (folder / "postgres").exists()), None)
+
+
+@contextmanager
+def running() -> Iterator[Postgres]:
+    """A server with an empty database for as long as a benchmark runs; a SIGTERM ends both as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        with closing(Postgres()) as server:
+            server.start()
+            server.create()
+            yield server
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @dataclass
@@ -85,6 +106,12 @@ class Postgres:
             except psycopg.OperationalError:
                 assert time.monotonic() < deadline, "PostgreSQL did not start"
                 time.sleep(0.05)
+
+    def cpu_s(self) -> float:
+        """CPU time of the server and of its children that live, in seconds."""
+        assert self.pid is not None
+        first = psutil.Process(self.pid)
+        return float(sum(sum(process.cpu_times()[:4]) for process in [first, *first.children(recursive=True)]))
 
     def create(self, database: str = DATABASE) -> None:
         self.execute(f"CREATE DATABASE {database}", "postgres")

@@ -1,9 +1,11 @@
 """A thousand workers in virtual time: one driver asks and tells a study in a real PostgreSQL, trials take no real time.
 
-Run: ``python -m benchmarks.cluster.workers [--workers 1000] [--trials 3000]``
+Run: ``python -m benchmarks.cluster.workers [--workers 50,100,200,500,1000] [--trials 200]``
 
 Each worker runs a trial of the benchmark's scenario for as long as the simulated engine says, in virtual time; when it ends,
-it is told and the worker asks again. In the end the study must hold every trial once, told, and none must be open.
+it is told and the worker asks again. All workers are asked for first, then ``--trials`` more. In the end the study in the
+database must hold every trial once, told, and none must be open. The CPU time of the driver and of the server tell how many
+trials a second each bears with one core.
 """
 
 from __future__ import annotations
@@ -13,85 +15,110 @@ import heapq
 import statistics
 import time
 import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import optuna
 
-from benchmarks.cluster.postgres import Postgres
+from benchmarks.cluster.postgres import running
 from benchmarks.tuner.arms import ARMS, make_search
 from benchmarks.tuner.scenarios import SCENARIOS
 from benchmarks.tuner.surface import Surface
 from tuner.fleet.storage import SharedStorage
 
+if TYPE_CHECKING:
+    from benchmarks.cluster.postgres import Postgres
+    from tuner.search.exchange import Proposal, Result
+
+_SHOW_EVERY = 100
+_TRIAL_S = 300.0
+"""Length of a trial, for the number of workers that a rate of trials is enough for."""
+
+
+@dataclass(slots=True)
+class Costs:
+    """What was spent.
+
+    Attributes:
+        ask_ms: The driver's CPU time of each ask, by how it went.
+        tell_ms: The same of each tell.
+        server_s: CPU time of the server in all.
+    """
+
+    ask_ms: list[float] = field(default_factory=list)
+    tell_ms: list[float] = field(default_factory=list)
+    server_s: float = 0.0
+
 
 def main() -> None:
-    """Print the cost of ask and tell, and whether the study is whole."""
+    """Print the cost of ask and tell for each number of workers, and whether the study is whole."""
     parser = argparse.ArgumentParser(description="A thousand workers in virtual time.")
-    parser.add_argument("--workers", type=int, default=1000)
-    parser.add_argument("--trials", type=int, default=3000)
+    parser.add_argument("--workers", default="50,100,200,500,1000")
+    parser.add_argument("--trials", type=int, default=200, help="trials beyond one for each worker")
     told = parser.parse_args()
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    server = Postgres()
-    try:
-        server.start()
-        server.create()
-        storage = SharedStorage.open(server.url(), "thousand")
-        run(storage, told.workers, told.trials)
-        storage.close()
-    finally:
-        server.close()
+    with running() as server:
+        for workers in map(int, told.workers.split(",")):
+            storage = SharedStorage.open(server.url(), f"workers-{workers}")
+            run(server, storage, workers, workers + told.trials)
+            storage.close()
 
 
-def run(storage: SharedStorage, workers: int, trials: int) -> None:
-    """Drive the study until all trials are told."""
+def run(server: Postgres, storage: SharedStorage, workers: int, trials: int) -> None:
+    """Drive a study until all trials are told, and print what it cost."""
     scenario = SCENARIOS[0]
     surface = Surface(scenario, 0, quirks=True)
-    search = make_search(ARMS[0], scenario, 0, storage=storage.optuna)
-    now_s, asked, expected = 0.0, 0, {}
-    under_way: list[tuple[float, int]] = []
-    proposals, cpu_ms, wall_ms = {}, [], []
-    while asked < trials or under_way:
-        while asked < trials and len(under_way) < workers:
-            begun, begun_cpu = time.perf_counter(), time.process_time()
+    search = make_search(ARMS[0], scenario, 0, storage=storage.optuna, study_name=storage.study)
+    costs, before_s = Costs(), server.cpu_s()
+    now_s, expected = 0.0, {}
+    under_way: list[tuple[float, int, Proposal, Result]] = []
+    while len(costs.ask_ms) < trials or under_way:
+        while len(costs.ask_ms) < trials and len(under_way) < workers:
+            begun_s = time.process_time()
             proposal = search.ask()
-            if proposal is None:
-                asked = trials
-                break
-            cpu_ms.append((time.process_time() - begun_cpu) * 1e3)
-            wall_ms.append((time.perf_counter() - begun) * 1e3)
+            costs.ask_ms.append((time.process_time() - begun_s) * 1e3)
+            assert proposal is not None, "the space is too small for so many trials"
             start = surface.start(proposal.params)
-            heapq.heappush(under_way, (now_s + start.seconds, proposal.id))
-            proposals[proposal.id] = (proposal, start.result)
-            asked += 1
-            if asked % 100 == 0:
-                recent = statistics.median(cpu_ms[-100:])
-                print(f"{asked} asked for, {len(under_way)} under way: ask {recent:.0f} ms CPU", flush=True)
-        now_s, identity = heapq.heappop(under_way)
-        proposal, result = proposals.pop(identity)
-        begun, begun_cpu = time.perf_counter(), time.process_time()
+            heapq.heappush(under_way, (now_s + start.seconds, proposal.id, proposal, start.result))
+            if len(costs.ask_ms) % _SHOW_EVERY == 0:
+                recent = statistics.median(costs.ask_ms[-_SHOW_EVERY:])
+                print(f"  {len(costs.ask_ms)} asked, {len(under_way)} under way: ask {recent:.0f} ms CPU", flush=True)
+        now_s, identity, proposal, result = heapq.heappop(under_way)
+        begun_s = time.process_time()
         search.tell(proposal, result)
-        cpu_ms[-1] += (time.process_time() - begun_cpu) * 1e3
-        wall_ms[-1] += (time.perf_counter() - begun) * 1e3
+        costs.tell_ms.append((time.process_time() - begun_s) * 1e3)
         expected[identity] = result.value
-    for name, values in (("CPU", cpu_ms), ("wall", wall_ms)):
-        ordered = sorted(values)
-        print(
-            f"ask + tell, {name}: median {statistics.median(ordered):.0f} ms,"
-            f" p99 {ordered[int(0.99 * len(ordered))]:.0f} ms over {len(ordered)} trials, {workers} under way"
-        )
-    print(f"virtual time {now_s / 3600:.1f} h")
-    _check(storage, expected)
+    costs.server_s = server.cpu_s() - before_s
+    _print(costs, workers)
+    print(f"  virtual time {now_s / 3600:.1f} h; {_verdict(server, storage.study, expected)}", flush=True)
 
 
-def _check(storage: SharedStorage, expected: dict[int, float | None]) -> None:
-    (study,) = [each for each in optuna.get_all_study_summaries(storage=storage.optuna) if each.n_trials]
-    trials = optuna.load_study(study_name=study.study_name, storage=storage.optuna).get_trials(deepcopy=False)
-    finished = {trial.number for trial in trials if trial.state.is_finished() and trial.number in expected}
-    left = [trial.number for trial in trials if not trial.state.is_finished()]
-    whole = finished == expected.keys() and not left
+def _print(costs: Costs, workers: int) -> None:
+    full = sorted(ask + tell for ask, tell in zip(costs.ask_ms[workers:], costs.tell_ms[workers:], strict=True))
+    count = len(costs.ask_ms)
+    driver_ms = (sum(costs.ask_ms) + sum(costs.tell_ms)) / count
+    server_ms = costs.server_s * 1e3 / count
     print(
-        f"the study holds {len(finished)} of {len(expected)} trials told, {len(left)} open: {'whole' if whole else 'NOT WHOLE'}"
+        f"{workers} workers: ask + tell with all of them under way, driver's CPU:"
+        f" median {statistics.median(full):.0f} ms, p99 {full[int(0.99 * len(full))]:.0f} ms over {len(full)} trials"
     )
+    for name, each_ms in (("driver", driver_ms), ("PostgreSQL", server_ms)):
+        rate = 1e3 / each_ms
+        print(
+            f"  {name}: {each_ms:.1f} ms CPU a trial; one core bears {rate:.0f} trials/s, or {rate * _TRIAL_S:.0f} workers"
+        )
+
+
+def _verdict(server: Postgres, name: str, expected: dict[int, float | None]) -> str:
+    """Whether the database holds what was told, as somebody sees it who only knows the database."""
+    storage = optuna.storages.RDBStorage(server.url().replace("postgresql:", "postgresql+psycopg:"))
+    trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
+    values = {trial.number: trial.value for trial in trials if trial.state.is_finished() and trial.number in expected}
+    right = [number for number, value in values.items() if expected[number] in (None, value)]
+    left = [trial.number for trial in trials if not trial.state.is_finished()]
+    whole = len(right) == len(expected) and not left
+    return f"the study holds {len(right)} of {len(expected)} trials as told, {len(left)} open: {'whole' if whole else 'NOT WHOLE'}"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from engines.models import load_checkpoint
 from engines.trtllm import ENGINE
 from tuner.search.prior import Roofline
 from tuner.search.problem import Hardware, WorkloadShape
-from tuner.search.search import Search
+from tuner.search.search import STUDY_NAME, Search
 from tuner.search.settings import Settings
 
 if TYPE_CHECKING:
@@ -113,7 +113,9 @@ _VALUES = {
 """Values that take each other's place in the scrambled prior, by meaning."""
 
 
-def make_search(arm: Arm, scenario: Scenario, seed: int, storage: BaseStorage | None = None) -> Search:
+def make_search(
+    arm: Arm, scenario: Scenario, seed: int, storage: BaseStorage | None = None, study_name: str = STUDY_NAME
+) -> Search:
     """The search of one run; its study lives in memory unless a storage is given."""
     hardware = Hardware(GPUS[scenario.gpu], scenario.gpu_count)
     workload = WorkloadShape(
@@ -142,6 +144,7 @@ def make_search(arm: Arm, scenario: Scenario, seed: int, storage: BaseStorage | 
         sampler=arm.sampler,
         seed=seed,
         storage=storage,
+        study_name=study_name,
     )
 
 

@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from tuner.errors import TunerError
+from tuner.search.mirror import MirroredStorage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -77,14 +78,15 @@ class SharedStorage:
     """A study's place in PostgreSQL, held by this driver alone.
 
     Attributes:
-        optuna: The storage as Optuna takes it.
+        optuna: The storage as Optuna takes it, with the trials in memory: nobody else writes to the study.
         study: Name of the study.
         address: Where it is, without secrets.
     """
 
-    optuna: RDBStorage
+    optuna: MirroredStorage
     study: str
     address: str
+    _database: RDBStorage
     _locks: Engine
     _lock: Connection | None = None
 
@@ -115,7 +117,7 @@ class SharedStorage:
                     grace_period=GRACE_S,
                     heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=LOST_RETRIES),
                 )
-        shared = cls(storage, study, where, locks)
+        shared = cls(MirroredStorage(storage), study, where, storage, locks)
         shared.hold()
         return shared
 
@@ -146,6 +148,7 @@ class SharedStorage:
                     " stop that one, or name another study"
                 )
             self._lock = lock
+            self.optuna.forget()  # somebody else may have held it meanwhile
 
     def beat(self, trial_ids: tuple[int, ...]) -> None:
         """Give a sign of life for trials under way.
@@ -157,12 +160,12 @@ class SharedStorage:
         self.hold()
         with _told(self.address):
             for trial_id in trial_ids:
-                self.optuna.record_heartbeat(trial_id)
+                self._database.record_heartbeat(trial_id)
 
     def close(self) -> None:
         """Let others have the study; a database that is gone has let go of it by itself."""
         held = () if self._lock is None else (self._lock.close,)
-        for let_go in (*held, self._locks.dispose, self.optuna.remove_session, self.optuna.engine.dispose):
+        for let_go in (*held, self._locks.dispose, self._database.remove_session, self._database.engine.dispose):
             with suppress(SQLAlchemyError):
                 let_go()
 

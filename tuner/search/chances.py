@@ -25,6 +25,8 @@ _CERTAIN: Final = 0.9
 _ACCUSED: Final = 4.0
 _SINGLE: Final = 1.5
 _GATE_PRIOR_CHANCE: Final = 0.9
+_AT_ONCE: Final = 32
+"""Failures that are looked at together, so that the tables stay small."""
 
 
 def chance_to_start(candidates: Codes, worked: Codes, failed: Codes, accused: Sequence[tuple[int, ...]]) -> Array:
@@ -42,8 +44,10 @@ def chance_to_start(candidates: Codes, worked: Codes, failed: Codes, accused: Se
     if not len(failed):
         return np.ones(len(candidates))
     chance = _by_neighbours(candidates, worked, failed)
-    for row, blamed in zip(failed, accused, strict=True):
-        chance = chance * (1 - _CERTAIN * _suspicion(candidates, worked, row, blamed))
+    for begin in range(0, len(failed), _AT_ONCE):
+        part = slice(begin, begin + _AT_ONCE)
+        for common in _suspicions(candidates, worked, failed[part], accused[part]):
+            chance = chance * (1 - _CERTAIN * common)
     return chance
 
 
@@ -77,28 +81,34 @@ def _by_neighbours(candidates: Codes, worked: Codes, failed: Codes) -> Array:
 def _weight(candidates: Codes, rows: Codes) -> Array:
     if not len(rows):
         return np.zeros(len(candidates))
-    differing = (candidates[:, None, :] != rows[None, :, :]).mean(axis=2)
+    count = candidates.shape[1]
+    differing = (count - _in_common(candidates, rows)) / count
     weight: Array = np.exp(-_NEAR * differing * candidates.shape[1] / 2).sum(axis=1)
     return weight
 
 
-def _suspicion(candidates: Codes, worked: Codes, failed: NDArray[np.int64], blamed: tuple[int, ...]) -> Array:
-    """Share of a failure's suspects that each candidate has in common with it."""
-    shared = candidates == failed
-    seen = worked == failed
-    count = len(failed)
-    weights = np.ones(count)
-    weights[list(blamed)] = _ACCUSED
-    pair_weights = weights[:, None] * weights[None, :]
-    pairs_seen = (
-        (seen[:, :, None] & seen[:, None, :]).any(axis=0) if len(worked) else np.zeros((count, count), np.bool_)
-    )
-    pair_weights = np.where(pairs_seen, 0.0, pair_weights)
-    singles = pair_weights.diagonal() * _SINGLE
-    pair_weights = np.triu(pair_weights, 1)
-    total = pair_weights.sum() + singles.sum()
-    if total <= 0:
-        return np.zeros(len(candidates))
-    flags = shared.astype(np.float64)
-    common: Array = (np.einsum("ij,jk,ik->i", flags, pair_weights, flags) + flags @ singles) / total
+def _in_common(candidates: Codes, rows: Codes) -> Array:
+    """How many values each candidate shares with each row."""
+    common = np.zeros((len(candidates), len(rows)))
+    for column in range(candidates.shape[1]):
+        codes = np.arange(1 + max(candidates[:, column].max(), rows[:, column].max()))
+        ones, others = candidates[:, column, None] == codes, rows[:, column, None] == codes
+        common += ones.astype(np.float64) @ others.astype(np.float64).T
+    return common
+
+
+def _suspicions(candidates: Codes, worked: Codes, failed: Codes, accused: Sequence[tuple[int, ...]]) -> Array:
+    """Share of each failure's suspects that each candidate has in common with it: a row per failure."""
+    seen = (worked[None, :, :] == failed[:, None, :]).astype(np.float64)
+    weights = np.ones(failed.shape)
+    for row, blamed in zip(weights, accused, strict=True):
+        row[list(blamed)] = _ACCUSED
+    pairs = weights[:, :, None] * weights[:, None, :]
+    pairs[seen.swapaxes(1, 2) @ seen > 0] = 0.0
+    singles = pairs.diagonal(axis1=1, axis2=2) * _SINGLE
+    pairs = np.triu(pairs, 1)
+    total = pairs.sum(axis=(1, 2)) + singles.sum(axis=1)
+    flags = (candidates[None, :, :] == failed[:, None, :]).astype(np.float64)
+    common: Array = ((flags @ pairs) * flags).sum(axis=2) + (flags @ singles[:, :, None])[:, :, 0]
+    common /= np.where(total > 0, total, 1.0)[:, None]
     return common

@@ -133,11 +133,26 @@ class Grid:
         """The different rows, in order."""
         if self.size >= 2.0**62:
             return np.unique(codes, axis=0)
-        # A row as one number sorts much faster than as a row.
-        sizes = np.array([len(axis.values) for axis in self.axes], dtype=np.int64)
-        worth = np.append(np.cumprod(sizes[:0:-1])[::-1], 1)
-        _, first = np.unique(codes @ worth, return_index=True)
+        _, first = np.unique(self._numbers(codes), return_index=True)
         return codes[first]
+
+    def times_among(self, rows: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How often each of some rows is among others."""
+        if self.size >= 2.0**62:
+            times: NDArray[np.int64] = (rows[:, None, :] == others[None, :, :]).all(axis=2).sum(axis=1)
+            return times
+        if not len(others):
+            return np.zeros(len(rows), dtype=np.int64)
+        known, counts = np.unique(self._numbers(others), return_counts=True)
+        wanted = self._numbers(rows)
+        places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return np.where(known[places] == wanted, counts[places], 0)
+
+    def _numbers(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Each row as one number, in the same order: sorted and compared much faster than as a row."""
+        sizes = np.array([len(axis.values) for axis in self.axes], dtype=np.int64)
+        numbers: NDArray[np.int64] = codes @ np.append(np.cumprod(sizes[:0:-1])[::-1], 1)
+        return numbers
 
     def draw(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
         """Rows drawn uniformly."""

@@ -88,16 +88,10 @@ class History:
         tables = [_values(each, len(objectives)) for each in self.measured]
         everything = np.concatenate(tables) if tables else np.empty((0, len(objectives)))
         self.scales = [Scale.of(everything[:, place], each.direction) for place, each in enumerate(objectives)]
-        self.utilities = [
-            np.stack(
-                [
-                    scale.utility(table[:, place], np.full(len(table), each.violation))
-                    for place, scale in enumerate(self.scales)
-                ],
-                axis=1,
-            )
-            for table, each in zip(tables, self.measured, strict=True)
-        ]
+        rows = np.array([len(table) for table in tables], dtype=np.int64)
+        broken = np.repeat(np.array([each.violation for each in self.measured]), rows)
+        utilities = [scale.utility(everything[:, place], broken) for place, scale in enumerate(self.scales)]
+        self.utilities = np.split(np.stack(utilities, axis=1), np.cumsum(rows)[:-1]) if tables else []
 
     def __len__(self) -> int:
         return len(self.measured)
@@ -106,6 +100,8 @@ class History:
         """One number per direction for each observation, by its best level; the utility itself with a single objective."""
         if not self.measured:
             return np.empty((0, 1))
+        if directions is None and len(self.scales) == 1:
+            return np.concatenate(self.utilities)
         if directions is None:
             return np.array([each.max(axis=0) for each in self.utilities])
         return np.array([directions.reach(each).max(axis=0) for each in self.utilities])
@@ -124,12 +120,9 @@ class History:
 
     def times_tried(self, candidates: Codes) -> NDArray[np.int64]:
         """How often each candidate was started in this session; one that failed or is running counts as too often."""
-        times = np.zeros(len(candidates), dtype=np.int64)
-        worked = self.worked[self.own]
-        if len(worked):
-            times += (candidates[:, None, :] == worked[None, :, :]).all(axis=2).sum(axis=1)
+        times = self._grid.times_among(candidates, self.worked[self.own])
         for rows in (self._failed_here, self.pending):
-            times += 99 * (candidates[:, None, :] == rows[None, :, :]).all(axis=2).any(axis=1)
+            times += 99 * (self._grid.times_among(candidates, rows) > 0)
         return times
 
     def coordinates(self) -> list[Array]:

@@ -7,14 +7,17 @@ session has, it is filled again from there.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from tuner.search.exchange import BASELINE, ENQUEUED, Result
+from tuner.search.mirror import MirroredStorage
 from tuner.search.search import STUDY_NAME
 
 if TYPE_CHECKING:
@@ -74,7 +77,7 @@ class StudySearch:
         path: Path,
         build: Callable[[BaseStorage, str], Search],
         purpose: str = "",
-        shared: tuple[RDBStorage, str] | None = None,
+        shared: tuple[BaseStorage, str] | None = None,
     ) -> None:
         """Open the study in the session file, or begin it.
 
@@ -88,10 +91,10 @@ class StudySearch:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         options = {"connect_args": {"timeout": _TIMEOUT_S}}
         self._own: RDBStorage | None = None
-        self._storage: RDBStorage
+        self._storage: BaseStorage
         if shared is None:
             self._own = RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs=options)
-            self._storage, name = self._own, STUDY_NAME
+            self._storage, name = MirroredStorage(self._own), STUDY_NAME
         else:
             self._storage, name = shared
         self._search = build(self._storage, _study_name(self._storage, name, purpose))
@@ -124,7 +127,8 @@ class StudySearch:
     def tell(self, proposal: Proposal, result: Result) -> None:
         """Tell what a proposal reached; one that has been told already is left as it is."""
         if not self._search.study.get_trials(deepcopy=False)[proposal.id].state.is_finished():
-            self._search.tell(proposal, result)
+            with suppress(UpdateFinishedTrialError):  # somebody gave it up for lost in the database
+                self._search.tell(proposal, result)
 
     def best(self) -> Recommendation | None:
         """The configuration to use, all measurements considered."""
