@@ -29,8 +29,8 @@ class Canvas:
         self._cells_x = cells_x
         self._cells_y = cells_y
         self._layers: list[tuple[str, list[int]]] = []
-        self._lines: dict[tuple[int, int], tuple[str, str]] = {}
-        self._signs: dict[tuple[int, int], tuple[str, str]] = {}
+        self._lines: dict[int, dict[int, tuple[str, str]]] = {}
+        self._signs: dict[int, dict[int, tuple[str, str]]] = {}
         self.dots_x = cells_x * glyphs.dots_x
         """Width in dots."""
         self.dots_y = cells_y * glyphs.dots_y
@@ -44,18 +44,19 @@ class Canvas:
 
     def row_line(self, height: int, text: str, ink: str) -> None:
         """A line across, at a height in dots; dots cover it."""
+        line = self._lines.setdefault(self._cell_y(height), {})
         for cell_x in range(self._cells_x):
-            self._lines.setdefault((cell_x, self._cell_y(height)), (text, ink))
+            line.setdefault(cell_x, (text, ink))
 
     def column_line(self, x: int, text: str, ink: str) -> None:
         """A line down, at a dot column; dots cover it."""
         for cell_y in range(self._cells_y):
-            self._lines.setdefault((x // self._glyphs.dots_x, cell_y), (text, ink))
+            self._lines.setdefault(cell_y, {}).setdefault(x // self._glyphs.dots_x, (text, ink))
 
     def sign(self, cell_x: int, height: int, text: str, ink: str) -> None:
         """One character over whatever is there."""
         if 0 <= cell_x < self._cells_x:
-            self._signs[cell_x, self._cell_y(height)] = text, ink
+            self._signs.setdefault(self._cell_y(height), {})[cell_x] = text, ink
 
     def rows(self) -> list[Row]:
         """The cells as rows of pieces, neighbours of one ink joined."""
@@ -72,6 +73,8 @@ class Canvas:
         shift = (self._cells_y - 1 - y) * down
         mask = (1 << down) - 1
         chars = _characters(self._glyphs)
+        signs, lines = self._signs.get(y, {}), self._lines.get(y, {})
+        only_ink = self._layers[0][0] if len(self._layers) == 1 else None
         pieces: list[Piece] = []
         run, run_ink = "", ""
         for x in range(self._cells_x):
@@ -79,12 +82,14 @@ class Canvas:
             bits = merged[first] >> shift & mask
             if across == 2:
                 bits |= (merged[first + 1] >> shift & mask) << down
-            if (x, y) in self._signs:
-                char, ink = self._signs[x, y]
+            if x in signs:
+                char, ink = signs[x]
             elif bits:
-                char, ink = chars[bits], self._ink(first, across, shift, mask)
+                char, ink = chars[bits], only_ink or self._ink(first, across, shift, mask)
+            elif x in lines:
+                char, ink = lines[x]
             else:
-                char, ink = self._lines.get((x, y), (" ", run_ink))
+                char, ink = " ", run_ink
             if ink != run_ink:
                 if run:
                     pieces.append((run, run_ink))

@@ -227,18 +227,18 @@ def _draw(canvas: Canvas, low: list[float], high: list[float], top: float, grid:
     scale = highest / top
     reach = max(3, -(-JOIN_NS // grid.column_ns))
     before_x, before_from, before_to = -reach - 1, 0, 0
-    for x, bottom in enumerate(low):
+    for x, (bottom, peak) in enumerate(zip(low, high, strict=True)):
         if bottom != bottom:
             continue
-        from_y = min(max(round(bottom * scale), 0), highest)
-        to_y = min(max(round(high[x] * scale), 0), highest)
+        from_y = _within(round(bottom * scale), highest)
+        to_y = from_y if peak == bottom else _within(round(peak * scale), highest)
         if x - before_x <= reach:
             for between in range(before_x + 1, x):
                 share = (between - before_x) / (x - before_x)
                 y = round((before_from + before_to + (from_y + to_y - before_from - before_to) * share) / 2)
-                layer[between] |= dots(*_touching(y, y, before_from, before_to))
+                layer[between] |= _touching(y, y, before_from, before_to)
                 before_from = before_to = y
-            layer[x] |= dots(*_touching(from_y, to_y, before_from, before_to))
+            layer[x] |= _touching(from_y, to_y, before_from, before_to)
         else:
             layer[x] |= dots(from_y, to_y)
         before_x, before_from, before_to = x, from_y, to_y
@@ -248,13 +248,17 @@ def _draw(canvas: Canvas, low: list[float], high: list[float], top: float, grid:
                 layer[x] = 0
 
 
-def _touching(from_y: int, to_y: int, before_from: int, before_to: int) -> tuple[int, int]:
-    """A span stretched towards the one in the column before, so that no gap is seen between them."""
+def _within(y: int, highest: int) -> int:
+    return 0 if y < 0 else min(y, highest)
+
+
+def _touching(from_y: int, to_y: int, before_from: int, before_to: int) -> int:
+    """The dots of a span stretched towards the one in the column before, so that no gap is seen between them."""
     if from_y > before_to + 1:
-        return before_to + 1, to_y
-    if to_y < before_from - 1:
-        return from_y, before_from - 1
-    return from_y, to_y
+        from_y = before_to + 1
+    elif to_y < before_from - 1:
+        to_y = before_from - 1
+    return (2 << to_y) - (1 << from_y)
 
 
 def _heading(plot: Plot, width: int, glyphs: Glyphs, far: tuple[float, ...]) -> Row:

@@ -221,11 +221,12 @@ def history_text(gpu: Track, column: str, top: float, cells: int, glyphs: Glyphs
     # Cells stand on a fixed grid of time, so that a history moves by whole cells and does not flicker.
     grid = TimeGrid(gpu.at_ns // slice_ns - cells + 1, slice_ns, cells)
     edges = grid.edges(gpu.times_ns)
-    samples = gpu.samples
+    told = [sample.values[place] for sample in gpu.samples[edges[0] : edges[-1]]]
+    known = [value if value == value else -math.inf for value in told]
     text = ""
-    for start, end in pairwise(edges):
-        values = [value for sample in samples[start:end] if (value := sample.values[place]) == value]
-        text += step(glyphs, max(values) / top) if values else " "
+    for start, end in pairwise(edge - edges[0] for edge in edges):
+        peak = max(known[start:end], default=-math.inf)
+        text += step(glyphs, peak / top) if peak > -math.inf else " "
     return text
 
 
