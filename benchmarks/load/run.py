@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.bytecode import compile_packages
 from benchmarks.load.truth import Outcome, Scenario, bare_cpu_s, measure, percentile, truth_server
 
 if TYPE_CHECKING:
@@ -149,6 +150,7 @@ SCENARIOS: dict[str, Callable[[], Awaitable[None]]] = {
 
 
 async def main() -> None:
+    compile_packages()
     wanted = sys.argv[1:]
     for name, scenario in SCENARIOS.items():
         if not wanted or any(word in name for word in wanted):

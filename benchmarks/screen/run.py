@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
+from benchmarks.bytecode import compile_packages
 from benchmarks.screen.growing import GrowingSession, write_long_session
 
 SIZES = ((80, 24), (120, 40), (200, 60))
@@ -203,6 +204,7 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=4.0)
     parser.add_argument("--hours", type=float, default=0.0, help="also measure a session of this length")
     options = parser.parse_args()
+    compile_packages()
     for columns, rows in SIZES:
         measure_live(columns, rows, options.gpus, options.seconds, options.fps)
     measure_idle(120, 40, options.gpus, min(10.0, options.seconds))
