@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PACKAGES := engines sessions trtune tui tuner  # compiled at once, so that no start has to
 
 .PHONY: help install dev demo demo-real test test-real lint format bench pictures clean
 
@@ -16,6 +17,7 @@ $(VENV)/.made:
 
 $(VENV)/.base: $(VENV)/.made pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m compileall -q $(PACKAGES)
 	touch $@
 
 $(VENV)/.llamacpp: $(VENV)/.base
@@ -24,6 +26,7 @@ $(VENV)/.llamacpp: $(VENV)/.base
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev,llamacpp,docker,kubernetes,cluster,serve,report]'
+	$(BIN)/python -m compileall -q $(PACKAGES)
 	touch $@ $(VENV)/.base $(VENV)/.llamacpp
 
 install: $(VENV)/.base   ## the program, at .venv/bin/trtune
