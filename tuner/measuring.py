@@ -11,7 +11,7 @@ from sessions.resources import Resources, energy_in, with_resources
 from tuner.load.errors import LoadError
 from tuner.load.spec import Level
 from tuner.sampling import EngineSampler
-from tuner.search.bounds import best_still_possible, eased_by_load
+from tuner.search.bounds import eased_by_load, worth_going_on
 from tuner.search.levels import Measured
 from tuner.server import Watchdog, endpoint_for
 
@@ -129,13 +129,10 @@ def _is_worth_it(bench: Bench, measurement: Measurement, incumbent: float) -> bo
     load, objective = bench.plan.load, bench.objective
     if load.kind != "concurrency" or len(bench.objectives) > 1:
         return True
-    measured = measurement.levels(objective)
-    bound = best_still_possible(objective, measured, min(load.levels), max(load.levels))
-    if not objective.better(bound, incumbent):
-        measurement.left_early = True
-        return False
-    own = [each.score for each in measured if each.met and each.score is not None]
-    return not own or objective.better(bound, max(own) if objective.direction == "maximize" else min(own))
+    lightest, heaviest = min(load.levels), max(load.levels)
+    verdict = worth_going_on(objective, measurement.levels(objective), lightest, heaviest, incumbent)
+    measurement.left_early = verdict == "hopeless"
+    return verdict == "yes"
 
 
 def _stop_rule(bench: Bench, level: Level) -> StopRule:

@@ -16,7 +16,7 @@ from engines.launch.container import Container, Mount
 from engines.launch.kubernetes_manifests import ClusterPlace
 from tuner.goals import DEFAULT_METRIC, GoalPlan, ObjectivePlan, PlanPart, PricePlan, QualityPlan
 from tuner.load.spec import Level, Limits, StopRule, Workload
-from tuner.search.levels import HighestLevel, LevelChooser, ListedLevels
+from tuner.search.levels import HighestLevel, HighestListed, LevelChooser, ListedLevels
 from tuner.search.objective import Objective
 
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -200,8 +200,10 @@ class LoadPlan(PlanPart):
         0,
         description="further hosts that send load, nodes of fleet.cluster: for a running server that one host cannot load enough",
     )
-    find: bool = Field(
-        False, description="look for the highest load within the SLOs, between the lightest and the heaviest level"
+    find: bool | Literal["listed"] = Field(
+        False,
+        description="look for the highest load within the SLOs, between the lightest and the heaviest level; "
+        '"listed": only among the levels, one by one from where the best trial so far was best',
     )
     resolution: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="how finely `find` looks, as a share")
     most_levels: Annotated[int, Field(ge=1)] = Field(6, description="levels that `find` measures at most in a trial")
@@ -223,13 +225,15 @@ class LoadPlan(PlanPart):
         values = tuple(sorted(set(self.levels)))
         if not self.find:
             return ListedLevels(values)
+        if self.find == "listed":
+            return HighestListed(values, guess)
         whole = self.kind == "concurrency"
         return HighestLevel(values[0], values[-1], self.resolution, self.most_levels, whole, guess)
 
     def lighter(self, value: float) -> float | None:
         """The next level that a trial would be measured at below a level, or None when it is the lightest."""
         values = sorted(set(self.levels))
-        if not self.find:
+        if self.find is not True:
             return max((each for each in values if each < value), default=None)
         below = value / (1 + self.resolution)
         below = float(int(below)) if self.kind == "concurrency" else below

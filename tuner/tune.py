@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tuner.fleet.storage import SharedStorage
     from tuner.plan import Plan
     from tuner.search.exchange import Proposal
+    from tuner.search.levels import LevelChooser
     from tuner.search.problem import Hardware
     from tuner.search.study import StudySearch
     from tuner.trial import TrialResult
@@ -279,9 +280,20 @@ class TuneJob:
 
     def _order(self, proposal: Proposal, *, last_try: bool) -> Order:
         incumbent = None if self.best is None or proposal.kind == BASELINE else self.best[1]
-        chooser = self._bench.plan.load.chooser(proposal.expected_level)
+        chooser = self._chooser(proposal)
         gate = self._gate.gate_for(proposal.kind, proposal.params)
         return Order(proposal.kind, proposal.params, chooser, incumbent, last_try, gate)
+
+    def _chooser(self, proposal: Proposal) -> LevelChooser:
+        """What chooses the levels: with `listed` all of them for the baseline, and then from the best trial's level on."""
+        load = self._bench.plan.load
+        if load.find != "listed":
+            return load.chooser(proposal.expected_level)
+        if self.best is None or proposal.kind == BASELINE or len(self._bench.objectives) > 1:
+            return ListedLevels(tuple(sorted(set(load.levels))))
+        with SessionReader(self._bench.recorder.path) as reader:
+            level = deciding_level(reader, reader.trials()[self.best[0]], self._bench.objective)
+        return load.chooser(proposal.expected_level if level is None else level.value)
 
     def _tell(self, search: StudySearch, proposal: Proposal, result: TrialResult) -> None:
         """Tell the search; one that was made anew meanwhile, for another objective, takes the trial as the session has it."""

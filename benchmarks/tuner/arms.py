@@ -36,6 +36,8 @@ class Arm:
         prior: What kind of prior it has.
         filtered: Whether configurations are checked before they are started.
         quirks: Whether the surface has hidden quirks, and the prior's constants are off by up to half.
+        every_level: Whether a start measures its levels lightest first until an SLO breaks; else from the incumbent's level
+            only as far as it can still win.
         starts: Starts after which a run ends.
         seeds: Runs of each scenario.
     """
@@ -45,6 +47,7 @@ class Arm:
     prior: Literal["roofline", "scrambled", "none"] = "roofline"
     filtered: bool = True
     quirks: bool = False
+    every_level: bool = False
     starts: int = 24
     seeds: int = 20
 
@@ -54,12 +57,13 @@ ARMS = (
     Arm("roofline, scrambled prior", prior="scrambled"),
     Arm("roofline, no prior", prior="none"),
     Arm("roofline, quirks", quirks=True),
-    Arm("TPE, same filter", sampler="tpe", prior="none", starts=40),
-    Arm("TPE with constraints, no filter", sampler="tpe", prior="none", filtered=False, starts=40, seeds=10),
-    Arm("NSGA-II, same filter", sampler="nsga2", prior="none", starts=40, seeds=10),
-    Arm("random, same filter", sampler="random", prior="none", starts=40, seeds=10),
-    Arm("roofline, scrambled, quirks", prior="scrambled", quirks=True, seeds=10),
-    Arm("roofline, no prior, quirks", prior="none", quirks=True, seeds=10),
+    Arm("roofline, scrambled, quirks", prior="scrambled", quirks=True),
+    Arm("roofline, no prior, quirks", prior="none", quirks=True),
+    Arm("TPE, same filter", sampler="tpe", prior="none", every_level=True, starts=40),
+    Arm("TPE with constraints, no filter", sampler="tpe", prior="none", filtered=False, every_level=True, starts=40),
+    Arm("TPE with constraints, no filter, our levels", sampler="tpe", prior="none", filtered=False, starts=40),
+    Arm("NSGA-II, same filter", sampler="nsga2", prior="none", every_level=True, starts=40),
+    Arm("random, same filter", sampler="random", prior="none", every_level=True, starts=40),
 )
 
 

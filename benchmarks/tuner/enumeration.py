@@ -2,7 +2,7 @@
 
 Configurations that cannot differ in virtual time (a batch limit above the load, a KV pool that is never full) are simulated once.
 
-Run: ``python -m benchmarks.tuner.enumeration [scenario ...]`` makes the files again; about 20 minutes for all.
+Run: ``python -m benchmarks.tuner.enumeration [scenario ...]`` makes the files again; about half an hour for all.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from benchmarks.tuner.scenarios import (
     GRAPH_PADDING,
     KV_DTYPE,
     PER_GPU,
+    PER_USER,
     POLICY,
     PP,
     SCENARIOS,
@@ -47,7 +48,7 @@ from engines.simulated.model.virtual_load import VirtualLoad, VirtualResult, run
 from tuner.search.objective import score_levels
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Hashable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -58,6 +59,9 @@ if TYPE_CHECKING:
 DATA: Final = Path(__file__).parent / "data"
 STARTED, OUT_OF_MEMORY, REFUSED, UNSUPPORTED = range(4)
 """What became of a start; REFUSED: the prompts are longer than the configuration takes."""
+
+RESULTS: Final = ("output_token_throughput", "ttft_p50", "ttft_p99", "tpot_p50", "tpot_p99")
+"""What is kept of a level: tokens per second, and milliseconds."""
 
 FAILED_START_S: Final = 60.0
 LEVEL_S: Final = 60.0
@@ -72,8 +76,11 @@ class Truth:
         value: The objective at the chosen level; NaN where there is none.
         violation: How far the worst-broken SLO is from its limit there.
         status: `STARTED`, `OUT_OF_MEMORY`, `REFUSED` or `UNSUPPORTED`.
-        levels: Levels that are measured before an SLO breaks.
+        levels: Levels that are measured, lightest first, before an SLO breaks.
         start_s: Time to ready.
+        results: What levels came to, in the columns of `RESULTS`; the same result is kept once. The last row is NaN: none. Only of
+            scenarios with `every_level`.
+        of_level: Row of `results`, by configuration and level.
     """
 
     value: NDArray[np.float64]
@@ -81,6 +88,8 @@ class Truth:
     status: NDArray[np.int64]
     levels: NDArray[np.int64]
     start_s: NDArray[np.float64]
+    results: NDArray[np.float64] | None = None
+    of_level: NDArray[np.int64] | None = None
 
 
 def load_truth(scenario: Scenario) -> Truth:
@@ -96,17 +105,32 @@ def load_truth(scenario: Scenario) -> Truth:
 def _load(name: str) -> Truth:
     with np.load(DATA / f"{name}.npz") as kept:
         rows = kept["outcomes"][kept["of_configuration"]]
+        results = kept["results"].astype(np.float64) if "results" in kept else None
+        of_level = kept["of_level"].astype(np.int64) if "of_level" in kept else None
     value, violation, status, levels, start_s = rows.astype(np.float64).T
-    return Truth(value, violation, status.astype(np.int64), levels.astype(np.int64), start_s)
+    return Truth(value, violation, status.astype(np.int64), levels.astype(np.int64), start_s, results, of_level)
 
 
 def enumerate_scenario(scenario: Scenario) -> Truth:
     """Measure every configuration."""
-    measured: dict[Hashable, VirtualResult | None] = {}
-    rows = [_row(scenario, params, measured) for params in scenario.configurations()]
-    columns = np.array(rows, dtype=np.float64).T
-    value, violation, status, levels, start_s = columns
-    return Truth(value, violation, status.astype(np.int64), levels.astype(np.int64), start_s)
+    measured: dict[Hashable, tuple[float, ...] | None] = {}
+    rows, of_level = [], []
+    places: dict[tuple[float, ...], int] = {}
+    for params in scenario.configurations():
+        row, levels = _row(scenario, params, measured)
+        rows.append(row)
+        of_level.append([-1 if each is None else places.setdefault(each, len(places)) for each in levels])
+    value, violation, status, needed, start_s = np.array(rows, dtype=np.float64).T
+    table = np.array([*places, (np.nan,) * len(RESULTS)])
+    return Truth(
+        value,
+        violation,
+        status.astype(np.int64),
+        needed.astype(np.int64),
+        start_s,
+        table if scenario.every_level else None,
+        np.array(of_level, dtype=np.int64) % len(table) if scenario.every_level else None,
+    )
 
 
 def save(scenario: Scenario, truth: Truth) -> None:
@@ -114,36 +138,79 @@ def save(scenario: Scenario, truth: Truth) -> None:
     table = np.stack([truth.value, truth.violation, truth.status, truth.levels, truth.start_s], axis=1)
     table = np.nan_to_num(table.astype(np.float32), nan=np.nan)
     outcomes, of_configuration = np.unique(table, axis=0, return_inverse=True)
+    kept: dict[str, Any] = {"outcomes": outcomes, "of_configuration": of_configuration.ravel().astype(np.uint16)}
+    if truth.results is not None and truth.of_level is not None:
+        kept |= {"results": truth.results.astype(np.float32), "of_level": truth.of_level.astype(np.uint16)}
     DATA.mkdir(exist_ok=True)
-    np.savez_compressed(
-        DATA / f"{scenario.name}.npz", outcomes=outcomes, of_configuration=of_configuration.ravel().astype(np.uint16)
-    )
+    np.savez_compressed(DATA / f"{scenario.name}.npz", **kept)
+
+
+def measure_level(scenario: Scenario, params: dict[str, Value], level: int) -> Metrics | None:
+    """What a configuration that starts comes to at one level, without noise; None when it refuses the prompts.
+
+    Levels that cannot differ in virtual time are simulated once in the life of the process.
+    """
+    config, model = engine_config(scenario, params)
+    row = _once(scenario, _simulation(scenario, config, model), model, level, _SEEN)
+    return None if row is None else metrics_of(scenario, config.world_size, row)
+
+
+_SEEN: Final[dict[Hashable, tuple[float, ...] | None]] = {}
 
 
 def _row(
-    scenario: Scenario, params: dict[str, Value], measured: dict[Hashable, VirtualResult | None]
-) -> tuple[float, float, int, int, float]:
+    scenario: Scenario, params: dict[str, Value], measured: dict[Hashable, tuple[float, ...] | None]
+) -> tuple[tuple[float, float, int, int, float], list[tuple[float, ...] | None]]:
+    """A configuration's outcome when its levels are measured, lightest first, until an SLO breaks; and what its levels come to."""
     config, model = engine_config(scenario, params)
+    levels: list[tuple[float, ...] | None] = [None] * len(scenario.levels)
     try:
         simulation = _simulation(scenario, config, model)
     except OutOfGpuMemoryError:
-        return np.nan, 1.0, OUT_OF_MEMORY, 0, FAILED_START_S
+        return (np.nan, 1.0, OUT_OF_MEMORY, 0, FAILED_START_S), levels
     except SimulationError:
-        return np.nan, 1.0, UNSUPPORTED, 0, FAILED_START_S
+        return (np.nan, 1.0, UNSUPPORTED, 0, FAILED_START_S), levels
     start_s = simulation.startup.total_s
     results: list[Metrics | None] = []
-    for level in scenario.levels:
-        key = _key(scenario, simulation, model, level)
-        if key not in measured:
-            measured[key] = _measure(scenario, config, model, level)
-        result = measured[key]
-        if result is None:
-            return np.nan, 1.0, REFUSED, 0, start_s
-        results.append(_metrics(scenario, config, result))
-        if scenario.objective.violation(results[-1] or {}) > 0:
+    broken = False
+    for place, level in enumerate(scenario.levels):
+        if broken and not scenario.every_level:
             break
+        levels[place] = row = _once(scenario, simulation, model, level, measured)
+        if row is None and not broken:
+            return (np.nan, 1.0, REFUSED, 0, start_s), levels
+        if row is not None and not broken:
+            results.append(metrics_of(scenario, config.world_size, row))
+            broken = scenario.objective.violation(results[-1] or {}) > 0
     score = score_levels(scenario.objective, results)
-    return (np.nan if score.value is None else score.value), score.violation, STARTED, len(results), start_s
+    value = np.nan if score.value is None else score.value
+    return (value, score.violation, STARTED, len(results), start_s), levels
+
+
+def _once(
+    scenario: Scenario,
+    simulation: Simulation,
+    model: str,
+    level: int,
+    measured: dict[Hashable, tuple[float, ...] | None],
+) -> tuple[float, ...] | None:
+    """A level's result in the columns of `RESULTS`, simulated unless one that cannot differ was."""
+    key = (scenario.name, _key(scenario, simulation, model, level))
+    if key not in measured:
+        result = _measure(scenario, simulation.config, model, level)
+        measured[key] = None if result is None else _kept(result)
+    return measured[key]
+
+
+def _kept(result: VirtualResult) -> tuple[float, ...]:
+    """A level's result in the columns of `RESULTS`."""
+    return (
+        result.output_tokens_per_s,
+        result.ttft_p50_ms,
+        result.ttft_p99_ms,
+        result.tpot_p50_ms,
+        result.tpot_p99_ms,
+    )
 
 
 def engine_config(scenario: Scenario, params: dict[str, Value]) -> tuple[EngineConfig, str]:
@@ -215,14 +282,22 @@ def _measure(scenario: Scenario, config: EngineConfig, model: str, level: int) -
         return None
 
 
-def _metrics(scenario: Scenario, config: EngineConfig, result: VirtualResult) -> Metrics:
-    rate = result.output_tokens_per_s
+def metrics_of(scenario: Scenario, gpus: int, row: Sequence[float]) -> Metrics:
+    """A level's metrics.
+
+    Args:
+        scenario: Says how long the answers are.
+        gpus: GPUs of the configuration.
+        row: Its row in `RESULTS`.
+    """
+    rate, ttft_p50_ms, ttft_p99_ms, tpot_p50_ms, tpot_p99_ms = (float(each) for each in row)
     return {
         "output_token_throughput": {"avg": rate},
-        PER_GPU: {"avg": rate / config.world_size},
-        "ttft": {"p50": result.ttft_p50_ms, "p99": result.ttft_p99_ms},
-        "tpot": {"p50": result.tpot_p50_ms, "p99": result.tpot_p99_ms},
-        "e2e": {"p50": result.ttft_p50_ms + result.tpot_p50_ms * (scenario.output_tokens - 1)},
+        PER_GPU: {"avg": rate / gpus},
+        PER_USER: {"p50": 1000 / tpot_p50_ms},
+        "ttft": {"p50": ttft_p50_ms, "p99": ttft_p99_ms},
+        "tpot": {"p50": tpot_p50_ms, "p99": tpot_p99_ms},
+        "e2e": {"p50": ttft_p50_ms + tpot_p50_ms * (scenario.output_tokens - 1)},
     }
 
 

@@ -1,20 +1,22 @@
 """How many starts the search needs to come near the enumerated optimum, in virtual time on the simulated engine.
 
-A run's curve is the share of the optimum that the configuration recommended after each start really reaches, without noise.
+A run's curve is the share of the optimum that the configuration recommended after each start really reaches, without noise. The
+search measures the levels of a start as the worker does with `load.find = "listed"`; the others, and the search with
+`--every-level`, measure them lightest first until an SLO breaks.
 
-Run: ``python -m benchmarks.tuner.run [--quick] [--seeds N] [--scenario NAME] [--arm NAME]``
+Run: ``python -m benchmarks.tuner.run [--quick] [--seeds N] [--scenario NAME] [--arm NAME] [--every-level]``
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from benchmarks.tuner.arms import ARMS, Arm, make_search
 from benchmarks.tuner.scenarios import SCENARIOS, Scenario
-from benchmarks.tuner.surface import Surface
+from benchmarks.tuner.surface import Incumbent, Start, Surface
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,9 +64,9 @@ def run_once(arm: Arm, scenario: Scenario, seed: int) -> Run:
     seconds: list[float] = []
     spent_s, failed, recommended = 0.0, 0, _Leader(arm, search)
     while len(curve) < arm.starts and (proposal := search.ask()) is not None:
-        start = surface.start(proposal.params)
+        start = surface.start(proposal.params, recommended.incumbent, every_level=arm.every_level)
         search.tell(proposal, start.result)
-        recommended.saw(proposal.params, start.result.value, start.result.violation, start.result.passed_gate)
+        recommended.saw(proposal.params, start)
         spent_s += start.seconds
         failed += start.failed
         curve.append(surface.share(recommended.params()))
@@ -78,18 +80,19 @@ class _Leader:
     def __init__(self, arm: Arm, search: Search) -> None:
         self._own = arm.sampler == "roofline"
         self._search = search
-        self._best: tuple[float, Mapping[str, Value]] | None = None
+        self._best: Mapping[str, Value] | None = None
+        self.incumbent: Incumbent | None = None
 
-    def saw(self, params: Mapping[str, Value], value: float | None, violation: float, passed: bool | None) -> None:
-        better = self._search.objective.better
-        if value is None or violation > 0 or passed is False:
+    def saw(self, params: Mapping[str, Value], start: Start) -> None:
+        value, result = start.result.value, start.result
+        if value is None or result.violation > 0 or result.passed_gate is False:
             return
-        if self._best is None or better(value, self._best[0]):
-            self._best = (value, params)
+        if self.incumbent is None or self._search.objective.better(value, self.incumbent.value):
+            self.incumbent, self._best = Incumbent(value, start.level), params
 
     def params(self) -> Mapping[str, Value] | None:
         if not self._own:
-            return self._best[1] if self._best else None
+            return self._best
         best = self._search.best()
         return best.params if best else None
 
@@ -143,8 +146,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="runs of each scenario (default: each strategy's own number)")
     parser.add_argument("--scenario", action="append", default=[])
     parser.add_argument("--arm", action="append", default=[])
+    parser.add_argument("--every-level", action="store_true", help="measure the levels of a start until an SLO breaks")
     options = parser.parse_args()
     arms = [arm for arm in ARMS if not options.arm or arm.name in options.arm]
+    if options.every_level:
+        arms = [replace(arm, every_level=True) for arm in arms]
     if options.quick and not options.arm:
         arms = [arm for arm in ARMS if not arm.quirks and arm.sampler in ("roofline", "tpe") and arm.filtered]
     scenarios = [each for each in SCENARIOS if not options.scenario or each.name in options.scenario]

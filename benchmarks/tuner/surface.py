@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -17,8 +17,13 @@ from benchmarks.tuner.enumeration import (
     UNSUPPORTED,
     Truth,
     load_truth,
+    measure_level,
+    metrics_of,
 )
-from benchmarks.tuner.scenarios import BATCH, CHUNKED, FRACTION, SCENARIOS, TOKENS, TP, VARIANT
+from benchmarks.tuner.scenarios import BATCH, CHUNKED, FRACTION, PP, SCENARIOS, TOKENS, TP, VARIANT
+from tuner.search.bounds import eased_by_load, worth_going_on
+from tuner.search.levels import HighestListed, ListedLevels, Measured
+from tuner.search.objective import score_levels
 from tuner.search.search import Result
 
 if TYPE_CHECKING:
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 
     from benchmarks.tuner.scenarios import Scenario
     from engines.knob import Value
+    from sessions.records import Metrics
 
 NOISE: Final = 0.03
 """Standard deviation of a measurement, relative."""
@@ -49,11 +55,20 @@ _HIDDEN = 9
 
 
 @dataclass(frozen=True, slots=True)
+class Incumbent:
+    """The best that was measured so far: its value, and the level at which it was reached where levels were looked for."""
+
+    value: float
+    level: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
-    """What one start gave, and what it cost."""
+    """What one start gave, what it cost, and the level that decided where levels were looked for."""
 
     result: Result
     seconds: float
+    level: float | None = None
 
     @property
     def failed(self) -> bool:
@@ -84,6 +99,7 @@ class Surface:
         self._rows, self._places = _grid(scenario.name)
         self._rng = np.random.default_rng((seed, 11))
         truth = load_truth(scenario)
+        self._factor = np.ones(len(self._rows))
         self._truth = self._with_quirks(truth, np.random.default_rng((seed, 5))) if quirks else truth
         self._flaky = FLAKY if quirks else 0.0
         self._passes = np.array([row.get(VARIANT, scenario.models[0]) not in scenario.gate_fails for row in self._rows])
@@ -91,8 +107,18 @@ class Surface:
         reached = self._truth.value[wins]
         self.optimum = float(reached.max() if scenario.objective.direction == "maximize" else reached.min())
 
-    def start(self, params: Mapping[str, Value]) -> Start:
-        """Start and measure a configuration."""
+    def start(
+        self, params: Mapping[str, Value], incumbent: Incumbent | None = None, *, every_level: bool = True
+    ) -> Start:
+        """Start and measure a configuration.
+
+        Args:
+            params: The configuration.
+            incumbent: The best so far.
+            every_level: Whether the levels are measured lightest first until an SLO breaks; else as with `load.find = "listed"`:
+                from the incumbent's level, until the configuration is known to be worse than the incumbent, or at its best;
+                all of them while there is no incumbent, as of a baseline.
+        """
         place = self._places.get(self._key(params))
         if place is None:
             # The engine says that it cannot work: only a search without the filter gets here.
@@ -103,10 +129,60 @@ class Surface:
             return Start(Result.failed(words, _ACCUSES.get(status, ())), FAILED_START_S)
         if self._rng.random() < self._flaky:
             return Start(Result.failed("port in use", infeasible=False), FAILED_START_S)
-        value = float(self._truth.value[place]) * float(np.exp(self._rng.normal(0, NOISE)))
-        seconds = float(self._truth.start_s[place] + LEVEL_S * self._truth.levels[place])
+        noise = float(np.exp(self._rng.normal(0, NOISE)))
         gate = bool(self._passes[place]) if len(self.scenario.models) > 1 else None
-        return Start(Result(value, float(self._truth.violation[place]), gate), seconds)
+        start_s = float(self._truth.start_s[place])
+        if every_level or len(self.scenario.levels) == 1:
+            value = float(self._truth.value[place]) * noise
+            seconds = start_s + LEVEL_S * float(self._truth.levels[place])
+            return Start(Result(value, float(self._truth.violation[place]), gate), seconds)
+        measured = self._find_level(place, incumbent, noise)
+        best = score_levels(self.scenario.objective, [metrics for _, metrics in measured])
+        if best.value is None or best.level is None:
+            return Start(Result(None, 1.0, gate, "no level gave a result", infeasible=False), start_s)
+        found = Result(best.value * noise, best.violation, gate)
+        return Start(found, start_s + LEVEL_S * len(measured), measured[best.level][0])
+
+    def _find_level(self, place: int, incumbent: Incumbent | None, noise: float) -> list[tuple[float, Metrics]]:
+        """Measure levels one by one from the incumbent's, as the worker does."""
+        objective, levels = self.scenario.objective, tuple(float(level) for level in self.scenario.levels)
+        chooser = ListedLevels(levels) if incumbent is None else HighestListed(levels, incumbent.level)
+        found: list[tuple[float, Metrics]] = []
+        seen: list[Measured] = []
+        while (level := chooser.next(seen)) is not None:
+            if seen and incumbent is not None:
+                verdict = worth_going_on(objective, seen, levels[0], levels[-1], incumbent.value)
+                if verdict != "yes":
+                    break
+            metrics = self.metrics(place, levels.index(level))
+            if metrics is None:
+                break
+            found.append((level, metrics))
+            value, broken = objective.value(metrics), objective.worst_broken(metrics)
+            seen.append(
+                Measured(
+                    level,
+                    None if value is None else value * noise,
+                    objective.violation(metrics),
+                    broken is not None and eased_by_load(broken),
+                )
+            )
+        return found
+
+    def metrics(self, place: int, level: int) -> Metrics | None:
+        """What a configuration really comes to at a level, both by their places; None when its prompts are refused."""
+        params, truth = self._rows[place], self._truth
+        if truth.results is None or truth.of_level is None:
+            metrics = measure_level(self.scenario, params, self.scenario.levels[level])
+        else:
+            row = truth.results[truth.of_level[place, level]]
+            gpus = int(str(params[TP])) * int(str(params[PP]))
+            metrics = None if np.isnan(row).any() else metrics_of(self.scenario, gpus, row)
+        factor = float(self._factor[place])
+        if metrics is None or factor == 1.0:
+            return metrics
+        name, stat = self.scenario.objective.metric, self.scenario.objective.stat
+        return {**metrics, name: {**metrics[name], stat: metrics[name][stat] * factor}}
 
     def share(self, params: Mapping[str, Value] | None) -> float:
         """Which share of the optimum a configuration really reaches; 0 when it fails, breaks an SLO or the gate."""
@@ -137,15 +213,16 @@ class Surface:
 
     def _with_quirks(self, truth: Truth, rng: np.random.Generator) -> Truth:
         """Pairs of values that do not start, and pairs that are slower by 10 to 30 %."""
-        value, status = truth.value.copy(), truth.status.copy()
+        status = truth.status.copy()
         maximised = self.scenario.objective.direction == "maximize"
         for _ in range(_SLOW_PAIRS):
             factor = rng.uniform(*_SLOWEST)
-            value[self._pair(rng)] *= factor if maximised else 1 / factor
+            slowed = self._pair(rng)
+            self._factor[slowed] *= factor if maximised else 1 / factor
         for _ in range(_FAILING_PAIRS):
             broken = self._pair(rng)
             status[broken & (status == STARTED)] = _HIDDEN
-        return Truth(value, truth.violation, status, truth.levels, truth.start_s)
+        return replace(truth, value=truth.value * self._factor, status=status)
 
     def _pair(self, rng: np.random.Generator) -> NDArray[np.bool_]:
         """Configurations that share two values drawn at random."""

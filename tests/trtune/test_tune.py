@@ -255,3 +255,16 @@ def test_the_highest_load_within_the_limits_is_looked_for(program: Program, plan
         assert [level.value for level in reader.levels()] == [16], (
             "begun where the prior expects the best, which is the heaviest"
         )
+
+
+def test_listed_levels_are_measured_from_the_best_trials_level_on(program: Program, plan: Plan) -> None:
+    done = program.run(
+        "tune", plan(), "--json", "--session", program.session, "--trials", "2", "--set", 'load.find="listed"',
+        "--set", "load.levels=[1, 4, 16]", "--slo", "ttft:p99:<=:100000",
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    with SessionReader(program.session) as reader:
+        baseline, second = ([level.value for level in reader.levels(each.number)] for each in reader.trials())
+    assert baseline == [1, 4, 16], "a baseline shows the whole curve"
+    assert second == [16], "the heaviest level was the best of the baseline, and there is none above it"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessions.slo import Slo
-from tuner.search.bounds import best_still_possible, eased_by_load
+from tuner.search.bounds import OVERWHELMED, best_still_possible, eased_by_load, worth_going_on
 from tuner.search.levels import Measured
 from tuner.search.objective import Objective
 
@@ -83,3 +83,18 @@ def test_a_heavier_load_helps_only_limits_on_what_grows() -> None:
     assert eased_by_load(Slo.parse("output_token_throughput:avg:>=:100"))
     assert eased_by_load(Slo.parse("energy_per_output_token:avg:<=:1"))
     assert not eased_by_load(Slo.parse("ttft:p99:<=:100"))
+
+
+def test_what_is_slow_where_it_is_too_heavy_is_not_measured_lighter() -> None:
+    heavy = [Measured(64, 100.0, 0.5, uncertainty=0.0)]
+
+    assert best_still_possible(THROUGHPUT, heavy, 8, 256) == pytest.approx(100 * OVERWHELMED)
+    assert worth_going_on(THROUGHPUT, heavy, 8, 256, incumbent=150.0) == "hopeless"
+    assert worth_going_on(THROUGHPUT, heavy, 8, 256, incumbent=110.0) == "yes"
+
+
+def test_a_trial_ends_when_nothing_beats_what_it_has_reached_itself() -> None:
+    at_the_top = [Measured(256, 100.0, 0.0, uncertainty=0.0)]
+
+    assert worth_going_on(THROUGHPUT, at_the_top, 8, 256, incumbent=90.0) == "done"
+    assert worth_going_on(THROUGHPUT, at_the_top, 8, 512, incumbent=90.0) == "yes"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tuner.search.levels import DecidingLevels, HighestLevel, LevelChooser, ListedLevels, Measured
+from tuner.search.levels import DecidingLevels, HighestLevel, HighestListed, LevelChooser, ListedLevels, Measured
 
 
 def walk(chooser: LevelChooser, measure: Callable[[float], Measured]) -> list[Measured]:
@@ -74,3 +74,27 @@ def test_a_repeated_run_measures_the_deciding_level_and_lighter_ones_only_while_
     assert [each.value for each in walk(DecidingLevels(32, lighter), limit_at(100))] == [32]
     assert [each.value for each in walk(DecidingLevels(32, lighter), limit_at(20))] == [32, 16]
     assert [each.value for each in walk(DecidingLevels(64, lighter), limit_at(1))] == [64, 32, 16]
+
+
+def test_the_highest_listed_level_within_the_limits_is_found_from_a_guess() -> None:
+    ladder = (8.0, 16.0, 32.0, 64.0, 128.0)
+
+    def order(limit: float, guess: float | None) -> list[float]:
+        return [each.value for each in walk(HighestListed(ladder, guess), limit_at(limit))]
+
+    assert order(1000, None) == [128], "without a guess the heaviest first"
+    assert order(1000, 60) == [64, 128]
+    assert order(70, 64) == [64, 128]
+    assert order(20, 64) == [64, 32, 16]
+    assert order(1, 16) == [16, 8]
+
+
+@given(st.floats(1, 400), st.floats(1, 400))
+def test_whatever_the_guess_the_same_listed_level_is_found(limit: float, guess: float) -> None:
+    ladder = (8.0, 16.0, 32.0, 64.0, 128.0)
+    measured = walk(HighestListed(ladder, guess), limit_at(limit))
+
+    found = max((each.value for each in measured if each.met), default=None)
+
+    assert found == max((level for level in ladder if level <= limit), default=None)
+    assert len({each.value for each in measured}) == len(measured), "no level is measured twice"

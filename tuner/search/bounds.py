@@ -1,13 +1,14 @@
 """What a configuration can still reach at loads that were not measured yet: the reason to go on with a trial, or to leave it.
 
 In a closed loop more requests at a time never make throughput grow faster than their number, and never make a latency shorter. So
-what was measured at one level bounds the others. The bounds are widened by the uncertainty of the measurements they rest on.
+what was measured at one level bounds the others. The bounds are widened by the uncertainty of the measurements they rest on. A
+lighter load gives more throughput only where the heavier one overwhelms the server, and for that the bounds leave room.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from sessions.metrics import METRICS
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 USUAL_UNCERTAINTY: Final = 0.03
 """Taken for a level whose interval is not known."""
+
+OVERWHELMED: Final = 1.25
+"""By which factor a lighter load may do better than a heavier one that a server cannot cope with; on the simulated engine: 1.15."""
 
 GROWING: Final = frozenset(
     {
@@ -63,17 +67,44 @@ def best_still_possible(objective: Objective, measured: Sequence[Measured], ligh
     maximise = objective.direction == "maximize"
     unknown = math.inf if maximise else -math.inf
     known = [each for each in measured if each.met]
+    pick, law = (max, GROWING) if maximise else (min, SHRINKING)
+    broken = [each for each in measured if each.too_heavy and each.score is not None]
     if not known:
-        return unknown
-    pick = max if maximise else min
+        if objective.metric not in law or not broken:
+            return unknown
+        # All that is left is lighter than what was too heavy.
+        return _at_lighter(min(broken, key=lambda each: each.value), maximise=maximise)
     best = pick(_optimistic(each, maximise=maximise) for each in known)
     if objective.metric in WORSENING and maximise == (METRICS[objective.metric].better == "higher"):
         return best if min(each.value for each in measured) <= lightest else unknown
-    if objective.metric not in (GROWING if maximise else SHRINKING):
+    if objective.metric not in law:
         return unknown
     ceiling = min([heaviest, *(each.value for each in measured if each.too_heavy)])
     reachable = [_at(each, ceiling, maximise=maximise) for each in known]
     return pick(best, min(reachable) if maximise else max(reachable))
+
+
+def worth_going_on(
+    objective: Objective, measured: Sequence[Measured], lightest: float, heaviest: float, incumbent: float
+) -> Literal["yes", "hopeless", "done"]:
+    """Whether a further level is worth measuring, in a closed loop.
+
+    Args:
+        objective: What counts as better.
+        measured: The trial's levels so far.
+        lightest: The lightest load that will be tried.
+        heaviest: The heaviest one.
+        incumbent: The best value of another trial.
+
+    Returns:
+        `hopeless` when nothing it can still reach beats the incumbent, `done` when nothing beats what it has reached itself.
+    """
+    bound = best_still_possible(objective, measured, lightest, heaviest)
+    if not objective.better(bound, incumbent):
+        return "hopeless"
+    own = [each.score for each in measured if each.met and each.score is not None]
+    best = (max if objective.direction == "maximize" else min)(own, default=None)
+    return "yes" if best is None or objective.better(bound, best) else "done"
 
 
 def _optimistic(level: Measured, *, maximise: bool) -> float:
@@ -81,6 +112,12 @@ def _optimistic(level: Measured, *, maximise: bool) -> float:
     assert level.score is not None
     share = level.uncertainty if level.uncertainty is not None else USUAL_UNCERTAINTY
     return level.score * (1 + share if maximise else 1 - share)
+
+
+def _at_lighter(level: Measured, *, maximise: bool) -> float:
+    """What a level that was too heavy promises at best for a lighter load."""
+    value = _optimistic(level, maximise=maximise)
+    return value * OVERWHELMED if maximise else value / OVERWHELMED
 
 
 def _at(level: Measured, ceiling: float, *, maximise: bool) -> float:

@@ -121,6 +121,31 @@ class HighestLevel:
 
 
 @dataclass(frozen=True, slots=True)
+class HighestListed:
+    """Looks for the highest level of a list that meets every SLO, from a guess, one step of the list at a time.
+
+    Attributes:
+        values: The levels, ascending.
+        guess: Where to begin: at the level nearest to it. None: at the heaviest.
+    """
+
+    values: tuple[float, ...]
+    guess: float | None = None
+
+    def next(self, measured: Sequence[Measured]) -> float | None:
+        """The next heavier level than what met the SLOs, or the next lighter one while none has."""
+        if not measured:
+            guess = self.values[-1] if self.guess is None else self.guess
+            return min(self.values, key=lambda value: abs(math.log(value / guess)))
+        met = max((each.value for each in measured if each.score is not None and not each.too_heavy), default=0.0)
+        broken = min((each.value for each in measured if each.score is None or each.too_heavy), default=math.inf)
+        between = [value for value in self.values if met < value < broken]
+        if not between:
+            return None
+        return between[0] if met else between[-1]
+
+
+@dataclass(frozen=True, slots=True)
 class DecidingLevels:
     """The level that decided, and lighter ones while it breaks an SLO: for a run that is to be repeated, not explored.
 
