@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tuner.quality.answers import END, Answer, Asker, NoAnswers, Way
+from tuner.quality.answers import END, TRITON_WAYS, Answer, Asker, NoAnswers, Way
 
 Handler = Callable[[str, dict[str, Any]], tuple[int, object]]
 
@@ -104,6 +104,28 @@ async def test_without_any_logprobs_words_are_compared(serve: Serve) -> None:
 
     assert way == Way("completions", False)
     assert told.pieces == ("one", " two", "  three")
+
+
+@pytest.mark.parametrize(
+    ("field", "top", "stream"),
+    [("sampling_param_max_tokens", "sampling_param_top_k", "streaming"), ("max_tokens", "top_k", "stream")],
+)
+async def test_triton_is_asked_for_the_best_token_in_the_words_of_its_backend(
+    serve: Serve, field: str, top: str, stream: str
+) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def answer(path: str, body: dict[str, Any]) -> tuple[int, object]:
+        asked.append((path, body))
+        return 200, {"model_name": "m", "text_output": f"{body['text_input']} one two"}
+
+    url = await serve(answer)
+    async with aiohttp.ClientSession() as http:
+        asker = Asker(http, url, "m", ways=TRITON_WAYS, max_tokens_field=field)
+        told = await asker.ask("hello", 4)
+
+    assert asked == [("/v2/models/m/generate", {"text_input": "hello", field: 4, top: 1, stream: False})]
+    assert told == Answer((" one", " two"), (None, None))
 
 
 @pytest.mark.parametrize("body", [[], {"choices": []}, {"choices": [{"text": "", "finish_reason": "length"}]}, "no"])

@@ -249,6 +249,29 @@ async def test_a_triton_takes_new_settings_without_a_new_process(program: Progra
         assert {**trial.effective, **trial.params} == trial.effective
 
 
+async def test_an_altered_model_in_a_triton_is_held_against_the_unaltered_one(program: Program, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(TRITON_DATA / "vllm", models)
+    text = TRITON.format(models=models).replace('"0.002"]', '"0.002", "--sim-answer-loss", "fp8=0.3"]')
+
+    done = await tune(
+        program,
+        tmp_path / "plan.toml",
+        text,
+        *("--trials", "2", "--set", "knobs.max_num_seqs=16", "--set", "knobs.gpu_memory_utilization=0.8"),
+        *("--set", 'knobs.kv_cache_dtype=["auto", "fp8"]'),
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    with SessionReader(program.session) as reader:
+        meta, (_, variant) = reader.meta(), reader.trials()
+    assert variant.params["kv_cache_dtype"] == "fp8"
+    assert variant.failure is not None
+    assert variant.failure.kind == "quality"
+    assert meta["quality_reference"]["own_agreement"] == 1.0
+    assert 1 - meta["quality"]["1"]["agreement"] == pytest.approx(0.3, abs=0.1)
+
+
 def test_a_model_folder_without_its_configuration_is_refused_before_anything_starts(
     program: Program, tmp_path: Path
 ) -> None:

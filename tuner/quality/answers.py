@@ -1,4 +1,4 @@
-"""Greedy answers with their log-probabilities, from any server that speaks the OpenAI API."""
+"""Greedy answers with their log-probabilities, from a server that speaks the OpenAI API, or Triton's `generate`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import aiohttp
 from engines.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 TIMEOUT_S: Final = 120.0
 """For one answer."""
@@ -21,7 +21,7 @@ END: Final = ""
 
 _WORD: Final = re.compile(r"\s*\S+")
 
-Endpoint = Literal["completions", "chat"]
+Endpoint = Literal["completions", "chat", "generate"]
 
 
 class NoAnswers(EngineError):
@@ -46,7 +46,7 @@ class Way:
     """How a server is asked.
 
     Attributes:
-        endpoint: Which endpoint. Only `completions` can go on from given words.
+        endpoint: Which endpoint. `chat` cannot go on from given words.
         logprobs: Whether it tells log-probabilities.
     """
 
@@ -56,7 +56,7 @@ class Way:
     @property
     def can_go_on(self) -> bool:
         """Whether it can be asked to go on from given words."""
-        return self.endpoint == "completions"
+        return self.endpoint != "chat"
 
     @property
     def label(self) -> str:
@@ -66,6 +66,15 @@ class Way:
 
 WAYS: Final = (Way("completions", True), Way("chat", True), Way("completions", False), Way("chat", False))
 """In the order in which they are tried: what tells most comes first."""
+
+TRITON_WAYS: Final = (Way("generate", False),)
+"""How Triton is asked: its backends name their log-probabilities each in their own way, and no tokens with them."""
+
+_PATHS: Final[Mapping[Endpoint, str]] = {
+    "completions": "/v1/completions",
+    "chat": "/v1/chat/completions",
+    "generate": "/v2/models/{model}/generate",
+}
 
 
 @dataclass(slots=True)
@@ -78,6 +87,8 @@ class Asker:
         model: Model name to ask for.
         headers: Sent with every request.
         way: How it is asked; None: found out with the first question.
+        ways: Those that are tried then.
+        max_tokens_field: What Triton's backend calls the length limit.
     """
 
     http: aiohttp.ClientSession
@@ -85,6 +96,8 @@ class Asker:
     model: str
     headers: Mapping[str, str] = field(default_factory=dict)
     way: Way | None = None
+    ways: Sequence[Way] = WAYS
+    max_tokens_field: str = "max_tokens"
 
     async def ask(self, prompt: str, tokens: int) -> Answer:
         """The greedy answer to a prompt.
@@ -93,9 +106,9 @@ class Asker:
             NoAnswers: If the server gives none.
         """
         refused: list[str] = []
-        for way in WAYS if self.way is None else (self.way,):
+        for way in self.ways if self.way is None else (self.way,):
             told = await self._post(way, prompt, tokens)
-            answer = None if isinstance(told, str) else _read(told, way)
+            answer = None if isinstance(told, str) else _read(told, way, prompt)
             if answer is not None:
                 self.way = way
                 return answer
@@ -104,14 +117,7 @@ class Asker:
 
     async def _post(self, way: Way, prompt: str, tokens: int) -> dict[str, Any] | str:
         """The body of an answer, or why there is none."""
-        body: dict[str, Any] = {"model": self.model, "max_tokens": tokens, "temperature": 0, "seed": 0, "stream": False}
-        if way.endpoint == "chat":
-            body["messages"] = [{"role": "user", "content": prompt}]
-            body |= {"logprobs": True, "top_logprobs": 1} if way.logprobs else {}
-        else:
-            body["prompt"] = prompt
-            body |= {"logprobs": 1} if way.logprobs else {}
-        path = "/v1/chat/completions" if way.endpoint == "chat" else "/v1/completions"
+        path, body = _PATHS[way.endpoint].format(model=self.model), self._question(way, prompt, tokens)
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         try:
             async with self.http.post(
@@ -124,16 +130,38 @@ class Asker:
             return f"{path}: {type(error).__name__} {error}".rstrip()
         return told if isinstance(told, dict) else f"{path}: the answer is no JSON object"
 
+    def _question(self, way: Way, prompt: str, tokens: int) -> dict[str, Any]:
+        if way.endpoint == "generate":
+            return _generate_question(prompt, tokens, self.max_tokens_field)
+        body: dict[str, Any] = {"model": self.model, "max_tokens": tokens, "temperature": 0, "seed": 0, "stream": False}
+        if way.endpoint == "chat":
+            body["messages"] = [{"role": "user", "content": prompt}]
+            return body | ({"logprobs": True, "top_logprobs": 1} if way.logprobs else {})
+        return body | {"prompt": prompt} | ({"logprobs": 1} if way.logprobs else {})
 
-def _read(body: Mapping[str, Any], way: Way) -> Answer | None:
+
+def _generate_question(prompt: str, tokens: int, max_tokens_field: str) -> dict[str, Any]:
+    """Triton's fields (contract triton 3.2, 4.2 and 5): the best token only is greedy in all three backends.
+
+    The LLM API has its own names; a field that the C++ backend and vLLM's have no input for becomes a request parameter, which
+    vLLM's reads as a sampling option and the other passes over.
+    """
+    if max_tokens_field.startswith("sampling_param_"):
+        return {"text_input": prompt, max_tokens_field: tokens, "sampling_param_top_k": 1, "streaming": False}
+    return {"text_input": prompt, max_tokens_field: tokens, "top_k": 1, "stream": False}
+
+
+def _read(body: Mapping[str, Any], way: Way, prompt: str) -> Answer | None:
     """The answer in a body; None when it lacks what this way asks for."""
     try:
-        choice = body["choices"][0]
-        text = choice["message"]["content"] if way.endpoint == "chat" else choice["text"]
-        ended = choice.get("finish_reason") == "stop"
-        pieces = (
-            _tokens(choice.get("logprobs")) if way.logprobs else [(word, None) for word in _WORD.findall(text or "")]
-        )
+        if way.endpoint == "generate":
+            text = body["text_output"].removeprefix(prompt)  # the C++ backend gives it back unless told otherwise
+            pieces, ended = _words(text), not text
+        else:
+            choice = body["choices"][0]
+            text = choice["message"]["content"] if way.endpoint == "chat" else choice["text"]
+            ended = choice.get("finish_reason") == "stop"
+            pieces = _tokens(choice.get("logprobs")) if way.logprobs else _words(text or "")
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
         return None
     if not pieces and not ended:
@@ -141,6 +169,10 @@ def _read(body: Mapping[str, Any], way: Way) -> Answer | None:
     if ended:
         pieces = [*pieces, (END, None)]
     return Answer(tuple(text for text, _ in pieces), tuple(logprob for _, logprob in pieces))
+
+
+def _words(text: str) -> list[tuple[str, float | None]]:
+    return [(word, None) for word in _WORD.findall(text)]
 
 
 def _tokens(told: Any) -> list[tuple[str, float | None]]:

@@ -11,7 +11,7 @@ from engines.errors import EngineError
 from engines.failure import Failure
 from sessions.reader import SessionReader
 from sessions.records import REFERENCE
-from tuner.quality.answers import Answer, Asker, Way
+from tuner.quality.answers import TRITON_WAYS, WAYS, Answer, Asker, Way
 from tuner.quality.comparing import Comparison, compare
 from tuner.quality.prompts import digest_of, prompt_set
 from tuner.quality.tasks import TaskError, run_tasks
@@ -235,8 +235,16 @@ class QualityGate:
         return await side_by_side(in_turn(question) for question in questions)
 
     def _asker(self, server: RunningServer, info: ServerInfo, way: Way | None = None) -> Asker:
-        plan = self._bench.plan.engine
-        return Asker(self._bench.http, server.url, info.model or plan.model, auth_headers(plan), way)
+        plan, engine = self._bench.plan.engine, self._bench.engine
+        return Asker(
+            self._bench.http,
+            server.url,
+            info.model or plan.model,
+            auth_headers(plan),
+            way,
+            TRITON_WAYS if engine.request_api == "triton" else WAYS,
+            engine.max_tokens_field,
+        )
 
 
 def verdict_on(found: Comparison, lost: Mapping[str, float], reference: Reference, plan: QualityPlan) -> dict[str, Any]:

@@ -222,7 +222,7 @@ class ModelControl:
         return self._run(files, backing, simulation)
 
     def _run(self, files: ModelFiles, backing: Backing, simulation: Simulation) -> LoadedModel:
-        engine = PacedEngine(simulation, self._options.speed)
+        engine = PacedEngine(simulation, self._options.speed, self._options.answer_loss)
         counters = ModelCounters()
 
         def observe(iteration: Iteration) -> None:

@@ -18,6 +18,7 @@ from engines.simulated.triton.backends import Kind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from engines.simulated.greedy import GreedyModel
     from engines.simulated.model import RequestState
     from engines.simulated.triton.control import LoadedModel
 
@@ -28,6 +29,8 @@ _LIMIT_FIELDS: Final = {
 }
 _DEFAULT_TOKENS: Final = {Kind.LLM_API: 32, Kind.ENGINE: 16, Kind.VLLM: 16}
 _STREAM_FIELDS: Final = {Kind.LLM_API: "streaming", Kind.ENGINE: "stream", Kind.VLLM: "stream"}
+
+_TOP_FIELDS: Final = {Kind.LLM_API: "sampling_param_top_k", Kind.ENGINE: "top_k", Kind.VLLM: "top_k"}
 
 _ONE_RESPONSE: Final = (
     "generate expects model to produce exactly 1 response, use generate stream for model that generates various number "
@@ -53,12 +56,16 @@ class Asked:
 
     Attributes:
         job: for the engine.
+        text: the prompt.
+        greedy: whether only the best token is wanted, so that the answer follows from the prompt.
         streaming: whether tokens are wanted as they come.
         wants_counts: whether every event tells how many tokens it carries (vLLM).
         wants_times: whether performance fields are wanted (LLM API).
     """
 
     job: GenerationRequest
+    text: str
+    greedy: bool
     streaming: bool
     wants_counts: bool
     wants_times: bool
@@ -109,6 +116,8 @@ def read_request(body: bytes, kind: Kind, model: LoadedModel) -> Asked:
     settings = _sampling(fields) if kind is Kind.VLLM else fields
     return Asked(
         job=_job(text, settings, kind, model),
+        text=text,
+        greedy=_single(settings.get(_TOP_FIELDS[kind])) == 1,
         streaming=bool(_single(fields.get(_STREAM_FIELDS[kind], False))),
         wants_counts=kind is Kind.VLLM and bool(_single(fields.get("return_num_output_tokens", False))),
         wants_times=kind is Kind.LLM_API and bool(_single(fields.get("sampling_param_return_perf_metrics", False))),
@@ -183,7 +192,7 @@ async def generate(
         events = TokenEvents(name, counts=asked.wants_counts)
         return await answering.stream(request, [asked.job], [events], lambda _: b"")
     (state,) = await answering.collect([asked.job])
-    body = _whole(name, state, asked)
+    body = _whole(name, state, asked, model.engine.greedy)
     if not stream:
         # A decoupled model that streams is an error with HTTP 200 here (measured).
         several = model.backing.decoupled and asked.streaming
@@ -208,8 +217,11 @@ async def _as_events(
     return response
 
 
-def _whole(name: str, state: RequestState, asked: Asked) -> dict[str, Any]:
-    text = "".join(WORDS[word_index(state.id, position)] for position in range(state.generated_tokens))
+def _whole(name: str, state: RequestState, asked: Asked, greedy: GreedyModel) -> dict[str, Any]:
+    if asked.greedy:
+        text = "".join(word for word, _ in greedy.answer(asked.text, state.generated_tokens))
+    else:
+        text = "".join(WORDS[word_index(state.id, position)] for position in range(state.generated_tokens))
     body: dict[str, Any] = {"model_name": name, "model_version": "1", "text_output": text}
     if asked.wants_counts:
         body["num_output_tokens"] = state.generated_tokens
