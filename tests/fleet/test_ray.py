@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from benchmarks.cluster.postgres import Postgres
+from engines.launch.ports import free_port
 from sessions.reader import SessionReader
 from sessions.records import Trial
 from sessions.requests import RequestStatus
@@ -72,7 +73,10 @@ def cluster() -> Iterator[Any]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    started: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    port = free_port("127.0.0.1")
+    head = {"num_cpus": 0, "include_dashboard": False, "ray_client_server_port": port}
+    started: Any = Cluster(initialize_head=True, head_node_args=head)
+    started.client_address = f"ray://127.0.0.1:{port}"
     started.workers = [started.add_node(num_cpus=GPUS_PER_NODE, num_gpus=GPUS_PER_NODE) for _ in range(NODES)]
     try:
         yield started
@@ -136,6 +140,21 @@ def test_sixty_four_trials_on_four_nodes_survive_the_loss_of_one(
     assert postgres.password.encode() not in path.read_bytes()
     storage.remove_session()
     storage.engine.dispose()
+
+
+def test_a_driver_outside_the_cluster_tunes_through_rays_client(cluster: Any, tmp_path: Path) -> None:
+    path = tmp_path / "run.trtune"
+    tuning = tune(tmp_path, cluster.client_address, 4, lanes=2)
+    told, _ = tuning.communicate(timeout=600)
+
+    assert tuning.returncode == 0, told[-3000:]
+    with SessionReader(path) as reader:
+        trials, events = reader.trials(), reader.events()
+        requests = [reader.requests(level.id) for trial in trials for level in reader.levels(trial.number)]
+    assert [trial.state for trial in trials] == ["complete"] * 4
+    assert sum(event.kind == "placed" for event in events) == 4
+    assert all(len(each.sent_ns) >= 8 for each in requests)
+    assert not servers_left(trials)
 
 
 def test_a_node_writes_at_the_right_times_and_as_a_trial_here_would(cluster: Any, tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ EXCHANGES: Final = 7
 
 ANSWER_S: Final = 5.0
 CONNECT_S: Final = 30.0
+CLIENT_S: Final = 180.0
+"""Ray's client waits until a process of its own has started on the head."""
 
 
 class NoCluster(TunerError):
@@ -43,7 +45,7 @@ async def connect(address: str) -> Any:
         connecting = asyncio.to_thread(
             ray.init, address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False
         )
-        await asyncio.wait_for(connecting, CONNECT_S)
+        await asyncio.wait_for(connecting, CLIENT_S if address.startswith("ray://") else CONNECT_S)
     except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
         raise NoCluster(_no_answer(address, str(error))) from None
     return ray
