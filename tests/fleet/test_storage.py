@@ -9,6 +9,7 @@ from contextlib import closing
 import optuna
 import psycopg
 import pytest
+from optuna.storages import RDBStorage
 
 from benchmarks.cluster.postgres import Postgres
 from tests.tuner.knobs import KNOBS
@@ -124,7 +125,13 @@ async def test_an_outage_is_waited_for_and_nothing_is_lost_or_counted_twice(stud
     shared.beat(())
 
     assert len(told) == 1
-    assert [(trial.state.name, trial.value) for trial in one.trials] == [("COMPLETE", 0.25)]
+    there = optuna.load_study(
+        study_name=study, storage=RDBStorage(storage_url(server.url()).render_as_string(hide_password=False))
+    ).trials
+    for trials in (one.trials, there):
+        assert [(trial.state.name, trial.value, trial.params) for trial in trials] == [
+            ("COMPLETE", 0.25, under_way.params)
+        ]
     shared.close()
     server.close()
 

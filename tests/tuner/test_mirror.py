@@ -94,7 +94,7 @@ def take(study: optuna.Study, mirrored: MirroredStorage, step: Step) -> None:
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     params = {"batch": 1 + place, "share": value, "policy": "fast"}
     alone: dict[str, Callable[[], object]] = {
-        "ask": lambda: study.ask(SPACE),
+        "ask": lambda: study.ask(SPACE).set_user_attr("kind", "search"),
         "enqueue": lambda: study.enqueue_trial(params, user_attrs={"kind": ("by", "hand")}),
         "add": lambda: study.add_trial(
             optuna.trial.create_trial(params=params, distributions=SPACE, values=[2.5], constraints={"slo": 0.5})
@@ -138,6 +138,27 @@ def test_what_was_handed_out_stays_as_it_was() -> None:
 
     assert [(each.state, each.user_attrs) for each in before] == [(TrialState.RUNNING, {})]
     assert [(each.state, each.user_attrs) for each in study.trials] == [(TrialState.COMPLETE, {"told": 1})]
+
+
+def test_values_are_written_whole_whatever_comes_between(database: RDBStorage) -> None:
+    mirrored = MirroredStorage(database)
+    study = optuna.create_study(storage=mirrored)
+    trial = study.ask(SPACE)
+    mirrored.forget()
+
+    study.tell(trial, 1.0)
+
+    (there,) = optuna.load_study(storage=database, study_name=study.study_name).trials
+    assert there.params == study.trials[0].params == trial.params
+    assert there.params.keys() == SPACE.keys()
+
+
+def test_a_domain_that_is_not_the_studys_is_refused(database: RDBStorage) -> None:
+    study = optuna.create_study(storage=MirroredStorage(database))
+    study.tell(study.ask(SPACE), 1.0)
+
+    with pytest.raises(ValueError, match="different distribution kind"):
+        study.ask({"batch": FloatDistribution(0, 1)})
 
 
 class Dropping(InMemoryStorage):

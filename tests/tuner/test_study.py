@@ -227,3 +227,39 @@ def test_another_purpose_begins_another_study_that_knows_what_was_measured(path:
     assert not changed.covers(outside.params), "what lies outside the ranges is not recommended"
     assert changed.best_trial() == 0
     changed.close()
+
+
+def test_what_was_begun_and_not_handed_out_comes_again(path: Path) -> None:
+    search = open_search(path, starting_points=[{"batch": 32, "chunked": True}])
+    begun = search.search.study.ask()  # killed, or cut off from its database, before the proposal was complete
+    search.close()
+
+    again = open_search(path, starting_points=[{"batch": 32, "chunked": True}])
+    again.recover([])
+    first, second = ask(again), ask(again)
+
+    assert begun.number == 0
+    assert (first.kind, second.kind) == ("baseline", "search")
+    assert second.params == {"batch": 32, "chunked": True}
+    again.close()
+
+
+def test_an_ask_that_was_cut_short_loses_nothing_that_was_queued(path: Path) -> None:
+    refusing = True
+
+    def conflicts(_: Mapping[str, Value]) -> str | None:
+        if refusing:
+            raise ConnectionError("gone")
+        return None
+
+    search = open_search(path, conflicts=conflicts)
+    search.tell(ask(search), good(1))
+    search.search.study.enqueue_trial({"batch": 32, "chunked": True}, user_attrs={"kind": "enqueued"})
+    with pytest.raises(ConnectionError):
+        search.ask()
+    refusing = False
+
+    again = ask(search)
+
+    assert (again.kind, again.params) == ("enqueued", {"batch": 32, "chunked": True})
+    search.close()

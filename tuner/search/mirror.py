@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from optuna.storages import BaseStorage, get_storage
+from optuna.distributions import check_distribution_compatibility
+from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.trial import FrozenTrial, TrialState
+
+from tuner.search.values import ValueWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from optuna.study import StudyDirection
     from optuna.study._frozen import FrozenStudy
 
+    from tuner.search.values import Values
+
 T = TypeVar("T")
 
 _UNFINISHED: Final = (TrialState.RUNNING, TrialState.WAITING)
@@ -30,13 +35,16 @@ _UNFINISHED: Final = (TrialState.RUNNING, TrialState.WAITING)
 
 @dataclass(slots=True)
 class _Table:
-    """The trials of a study, by number, and the numbers of those that are not over."""
+    """The trials of a study, by number, the numbers of those that are not over, and the first domain seen of each name."""
 
     trials: list[FrozenTrial]
     unfinished: dict[int, None] = field(default_factory=dict)
+    domains: dict[str, BaseDistribution] = field(default_factory=dict)
 
     def put(self, trial: FrozenTrial) -> None:
         """Keep a trial, new or changed; what was handed out before stays as it was."""
+        for name, distribution in trial.distributions.items():
+            self.domains.setdefault(name, distribution)
         if trial.number == len(self.trials):
             self.trials.append(trial)
         else:
@@ -52,6 +60,8 @@ class MirroredStorage(BaseStorage):
 
     Only for a driver that has its studies for itself. After an error of the other storage it is not known what was written:
     everything is read again at the next look. So it is when something there shows that somebody else has written.
+
+    The values of a trial are written together, before its next attribute or state.
     """
 
     def __init__(self, storage: BaseStorage) -> None:
@@ -61,6 +71,8 @@ class MirroredStorage(BaseStorage):
             storage: Keeps what is written. Nothing is read from it yet.
         """
         self._storage = get_storage(storage)
+        self._writer = ValueWriter(storage) if isinstance(storage, RDBStorage) else None
+        self._unwritten: dict[int, dict[str, tuple[float, BaseDistribution]]] = {}
         self._lock = threading.RLock()
         self._tables: dict[int, _Table] = {}
         self._places: dict[int, tuple[int, int]] = {}
@@ -133,16 +145,17 @@ class MirroredStorage(BaseStorage):
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
-        """Write a value."""
-
-        def change(trial: FrozenTrial) -> None:
-            value = distribution.to_external_repr(param_value_internal)
-            trial.params = {**trial.params, param_name: value}
-            trial.distributions = {**trial.distributions, param_name: distribution}
-
+        """Take a value; a database gets it with the others."""
+        value = {param_name: (param_value_internal, distribution)}
         with self._lock:
-            self._write(lambda: self._storage.set_trial_param(trial_id, param_name, param_value_internal, distribution))
-            self._change(trial_id, change)
+            if self._writer is None:
+                self._write(
+                    lambda: self._storage.set_trial_param(trial_id, param_name, param_value_internal, distribution)
+                )
+            else:
+                self._check(trial_id, param_name, distribution)
+                self._unwritten.setdefault(trial_id, {}).update(value)
+            self._change(trial_id, lambda trial: _put_values(trial, value))
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Write how far a trial is; False when a waiting one was taken by somebody else."""
@@ -157,7 +170,7 @@ class MirroredStorage(BaseStorage):
                 trial.datetime_complete = _now()
 
         with self._lock:
-            if not self._write(lambda: self._storage.set_trial_state_values(trial_id, state, values)):
+            if not self._write_on(trial_id, lambda: self._storage.set_trial_state_values(trial_id, state, values)):
                 self.forget()
                 return False
             self._change(trial_id, change)
@@ -170,7 +183,9 @@ class MirroredStorage(BaseStorage):
             trial.intermediate_values = {**trial.intermediate_values, step: intermediate_value}
 
         with self._lock:
-            self._write(lambda: self._storage.set_trial_intermediate_value(trial_id, step, intermediate_value))
+            self._write_on(
+                trial_id, lambda: self._storage.set_trial_intermediate_value(trial_id, step, intermediate_value)
+            )
             self._change(trial_id, change)
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
@@ -180,7 +195,7 @@ class MirroredStorage(BaseStorage):
             trial.user_attrs = {**trial.user_attrs, key: _as_read(value)}
 
         with self._lock:
-            self._write(lambda: self._storage.set_trial_user_attr(trial_id, key, value))
+            self._write_on(trial_id, lambda: self._storage.set_trial_user_attr(trial_id, key, value))
             self._change(trial_id, change)
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
@@ -190,7 +205,7 @@ class MirroredStorage(BaseStorage):
             trial.system_attrs = {**trial.system_attrs, key: _as_read(value)}
 
         with self._lock:
-            self._write(lambda: self._storage.set_trial_system_attr(trial_id, key, value))
+            self._write_on(trial_id, lambda: self._storage.set_trial_system_attr(trial_id, key, value))
             self._change(trial_id, change)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -234,6 +249,28 @@ class MirroredStorage(BaseStorage):
                 table.put(trial)
             self._tables[study_id] = table
         return self._tables[study_id]
+
+    def _check(self, trial_id: int, name: str, distribution: BaseDistribution) -> None:
+        """Refuse a value of a trial that is over, and one from another domain than the study's.
+
+        Raises:
+            UpdateFinishedTrialError: If the trial is over.
+            ValueError: If the domain is another one.
+        """
+        self.check_trial_is_updatable(trial_id, self.get_trial(trial_id).state)
+        place = self._places.get(trial_id)
+        known = None if place is None else self._table(place[0]).domains.get(name)
+        if known is not None:
+            check_distribution_compatibility(known, distribution)
+
+    def _write_on(self, trial_id: int, write: Callable[[], T]) -> T:
+        """Write something about a trial, its values first."""
+        if self._writer is not None and (values := self._unwritten.get(trial_id)):
+            writer = self._writer
+            self._write(lambda: writer.write(trial_id, values))
+            self._change(trial_id, lambda trial: _put_values(trial, values))
+            del self._unwritten[trial_id]
+        return self._write(write)
 
     def _write(self, write: Callable[[], T]) -> T:
         try:
@@ -279,6 +316,13 @@ def _new_trial(template: FrozenTrial | None) -> FrozenTrial:
     trial = copy.deepcopy(template)
     trial.user_attrs, trial.system_attrs = _as_read(trial.user_attrs), _as_read(trial.system_attrs)
     return trial
+
+
+def _put_values(trial: FrozenTrial, values: Values) -> None:
+    """Give a trial some values."""
+    params = {name: distribution.to_external_repr(value) for name, (value, distribution) in values.items()}
+    trial.params = {**trial.params, **params}
+    trial.distributions = {**trial.distributions, **{name: each for name, (_, each) in values.items()}}
 
 
 def _own_copy(trial: FrozenTrial) -> FrozenTrial:

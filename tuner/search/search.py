@@ -282,6 +282,14 @@ class Search:
         """The proposal that a trial of the study stands for."""
         return self._proposal(trial.number, trial.user_attrs, trial.params)
 
+    def take_back(self, trial: FrozenTrial) -> None:
+        """Give up a trial that was begun and never handed out; what was queued comes again."""
+        self.study.tell(trial.number, state=TrialState.FAIL)
+        queued = trial.system_attrs.get("fixed_params")
+        if queued is not None:
+            # Not as a point of the search, which is not queued where it is known: this trial knows it.
+            self.study.enqueue_trial(queued, user_attrs={KIND: trial.user_attrs.get(KIND, SEARCH)})
+
     def trial(self, number: int) -> optuna.Trial:
         """A begun trial by its number, also one that another process began."""
         frozen = self.study.get_trials(deepcopy=False)[number]

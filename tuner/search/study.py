@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 
 from tuner.search.exchange import BASELINE, ENQUEUED, Result
 from tuner.search.mirror import MirroredStorage
+from tuner.search.record import PARAMS
 from tuner.search.search import STUDY_NAME
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class StudySearch:
         self._search = build(self._storage, _study_name(self._storage, name, purpose))
         self._search.study.set_user_attr(_PURPOSE, purpose)
         self._unfinished: list[Proposal] = []
+        self._cut_short = False
 
     def close(self) -> None:
         """Let go of the file."""
@@ -109,7 +111,14 @@ class StudySearch:
 
     def ask(self) -> Proposal | None:
         """The next configuration to try; what a killed worker left unfinished comes first. None when nothing new is left."""
-        return self._unfinished.pop(0) if self._unfinished else self._search.ask()
+        if self._unfinished:
+            return self._unfinished.pop(0)
+        if self._cut_short:
+            self._take_back()
+        self._cut_short = True
+        proposal = self._search.ask()
+        self._cut_short = False
+        return proposal
 
     @property
     def search(self) -> Search:
@@ -179,6 +188,7 @@ class StudySearch:
         Args:
             past: The trials of the session that are over.
         """
+        self._take_back()
         finished = {each.number: each for each in past}
         known: set[int] = set()
         for trial in self._search.study.get_trials(deepcopy=False):
@@ -203,6 +213,12 @@ class StudySearch:
             self._search.learn(past.params, past.result, past.kind, {_NUMBER: past.number})
         elif past.result.value is None and past.result.infeasible:
             self._search.learn_failure(past.params, past.result.accused, past.result.reason)
+
+    def _take_back(self) -> None:
+        """Give up trials that were begun and not handed out, as when the database went away or the worker was killed meanwhile."""
+        for trial in self._search.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if PARAMS not in trial.user_attrs:
+                self._search.take_back(trial)
 
     def _waiting(self) -> list[FrozenTrial]:
         trials = self._search.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
