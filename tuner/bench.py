@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tuner.control import Control
     from tuner.load.generator import LoadGenerator
     from tuner.plan import Plan
+    from tuner.quality.checking import GateAnswer
     from tuner.search.objective import Objective
     from tuner.upkeep import Upkeep
 
@@ -41,6 +42,7 @@ class Bench:
         load: Sends the requests.
         upkeep: Starts and stops the servers.
         on_ready: Called when a server has become ready: GPU sources that live in it can be opened now.
+        on_gate: Told at once what the gate of a trial found.
         watched_gpus: How many GPUs are sampled.
         lane: Name of the lane on which a trial runs beside others; empty for the first one.
         gpu_uuids: GPUs of its seat, where it has one of its own.
@@ -56,6 +58,7 @@ class Bench:
     load: LoadGenerator
     upkeep: Upkeep
     on_ready: Callable[[], Awaitable[None]]
+    on_gate: Callable[[int, GateAnswer], None] = lambda _number, _answer: None
     watched_gpus: Callable[[], int] = lambda: 0
     lane: str = ""
     gpu_uuids: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from engines.errors import BadConfiguration, CannotStart, EngineError, MissingProgram, NoRuntime, StartFailed
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from sessions.records import Metrics, Params
     from tuner.bench import Bench
     from tuner.load.result import LevelResult
+    from tuner.quality.checking import GateAnswer
     from tuner.search.levels import LevelChooser
 
-    Gate = Callable[[int, RunningServer, ServerInfo], Awaitable[Failure | None]]
+    Gate = Callable[[Bench, int, RunningServer, ServerInfo], Awaitable[GateAnswer | None]]
 
 TrialState = Literal["complete", "pruned", "infeasible", "failed", "skipped", "interrupted"]
 
@@ -50,7 +51,7 @@ class Order:
         chooser: Chooses its levels.
         incumbent: Score of the best trial so far; a trial that cannot beat it is left early. None: measured to the end.
         last_try: Whether a failure that shows no cause counts as the configuration's; else it may have been chance.
-        gate: Asked of the running server before it is measured: why it may not win, or None. None: nothing is asked.
+        gate: Called with the running server before it is measured: whether it may win. None: nothing is asked.
     """
 
     kind: str
@@ -71,6 +72,7 @@ class TrialResult:
         score: What it is worth, when it was measured.
         failure: Why it was not, else.
         levels: Metrics of each level; None for an invalid one.
+        gate: What the order's gate found; None when it was not asked.
     """
 
     number: int
@@ -78,6 +80,7 @@ class TrialResult:
     score: Score | None = None
     failure: Failure | None = None
     levels: tuple[Metrics | None, ...] = ()
+    gate: GateAnswer | None = None
 
 
 async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None] = lambda _: None) -> TrialResult:
@@ -100,9 +103,15 @@ async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None]
     bench.recorder.start_phase(number, "prepare")
     server: RunningServer | None = None
     outcome: TrialResult | None = None
+    gate: GateAnswer | None = None
     try:
         server = await bench.upkeep.bring(number, order.params)
-        outcome = await _judge(bench, number, order, server)
+        if not bench.control.interrupt.is_set():
+            info = await asyncio.wait_for(_read_back(bench, number, server), READ_BACK_S)
+            gate = await _ask_gate(bench, number, order, server, info)
+            outcome = await _judge(bench, number, order, server, info, gate)
+        else:
+            outcome = TrialResult(number, "skipped")
     except (MissingProgram, CannotStart, NoRuntime, BadWorkload) as error:
         # No other configuration would fare better.
         bench.recorder.end_trial(number, "failed", failure=FailureRecord("cannot_start", str(error), "", ()))
@@ -129,7 +138,7 @@ async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None]
     elif bench.control.skipping:
         outcome = TrialResult(number, "skipped")
     _record(bench, outcome)
-    return outcome
+    return replace(outcome, gate=gate)
 
 
 async def _cause(bench: Bench, server: RunningServer | None, failure: Failure) -> Failure:
@@ -139,13 +148,22 @@ async def _cause(bench: Bench, server: RunningServer | None, failure: Failure) -
     return await why_unwell(server, bench.http) or failure
 
 
-async def _judge(bench: Bench, number: int, order: Order, server: RunningServer) -> TrialResult:
+async def _ask_gate(
+    bench: Bench, number: int, order: Order, server: RunningServer, info: ServerInfo
+) -> GateAnswer | None:
+    """Ask the order's gate, and tell what it found at once: other trials may wait for it."""
+    answer = None if order.gate is None else await order.gate(bench, number, server, info)
+    if answer is not None:
+        bench.on_gate(number, answer)
+    return answer
+
+
+async def _judge(
+    bench: Bench, number: int, order: Order, server: RunningServer, info: ServerInfo, gate: GateAnswer | None
+) -> TrialResult:
     """Measure a running server, unless its gate forbids it, and say what it is worth."""
-    if bench.control.interrupt.is_set():
-        return TrialResult(number, "skipped")
-    info = await asyncio.wait_for(_read_back(bench, number, server), READ_BACK_S)
-    if order.gate is not None and (refusal := await order.gate(number, server, info)) is not None:
-        return _failed(number, order, refusal)
+    if gate is not None and gate.refusal is not None:
+        return _failed(number, order, gate.refusal)
     chooser, incumbent = order.chooser, order.incumbent
     measurement = await measure_levels(bench, number, order.params, server, info, chooser, incumbent)
     if order.kind == REFERENCE:

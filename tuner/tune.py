@@ -29,7 +29,7 @@ from tuner.trial import Order
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sessions.records import Trial
+    from sessions.records import Params, Trial
     from tuner.bench import Bench
     from tuner.fleet.base import Fleet
     from tuner.fleet.storage import SharedStorage
@@ -80,6 +80,8 @@ class TuneJob:
         self.best: tuple[int, float] | None = None
         self._wants_proof = False
         self._gate = QualityGate(bench)
+        self._recording = asyncio.Lock()
+        bench.on_gate = self._gate.take
         with SessionReader(bench.recorder.path) as reader:
             meta, trials = reader.meta(), reader.trials()
         if meta.get(SCORED_FOR, purpose_of(bench.plan)) != purpose_of(bench.plan):
@@ -225,7 +227,7 @@ class TuneJob:
         """Run a proposal; a start that failed for no reason of its configuration is tried again."""
         search = self._search
         if self._gate.needs_reference(proposal.params):
-            await self._record_reference()
+            await self._record_reference(proposal.params)
         result = await self._try(search, proposal)
         if result.state == "interrupted":
             return  # stays open in the study: a resumed search runs it again
@@ -235,13 +237,21 @@ class TuneJob:
         self._find_best(announce=proposal.kind != BASELINE)
         await self._patiently(self._explain)
 
-    async def _record_reference(self) -> None:
-        """Start the unaltered model for its answers alone: no baseline has recorded them."""
+    async def _record_reference(self, needed_by: Params) -> None:
+        """Start the unaltered model for its answers alone: no baseline has recorded them.
+
+        Once for all trials that wait for them.
+        """
+        async with self._recording:
+            if self._gate.needs_reference(needed_by):
+                await self._run_reference()
+
+    async def _run_reference(self) -> None:
         bench, params = self._bench, self._gate.reference_params()
         bench.recorder.set_worker("running", "the unaltered model's answers, for the quality gate")
         begun_s = time.monotonic()
-        order = Order(REFERENCE, params, ListedLevels(()), gate=self._gate.recorder())
-        await self._fleet.run(order, bench.gpus_of(params), lambda _: None)
+        order = Order(REFERENCE, params, ListedLevels(()), gate=self._gate.recording())
+        self._take(await self._fleet.run(order, bench.gpus_of(params), lambda _: None))
         self._budget.spend(params, time.monotonic() - begun_s)
 
     async def _try(self, search: StudySearch, proposal: Proposal) -> TrialResult:
@@ -256,10 +266,16 @@ class TuneJob:
             order = self._order(proposal, last_try=last)
             gpus = proposal.gpus or bench.gpus_of(proposal.params)
             result = await self._fleet.run(order, gpus, lambda number: self._link_if_possible(search, proposal, number))
+            self._take(result)
             self._budget.spend(proposal.params, time.monotonic() - begun_s)
             attempt += 1
             if last or bench.control.stop.is_set() or not _may_be_chance(proposal, result):
                 return result
+
+    def _take(self, result: TrialResult) -> None:
+        """Keep what a trial's gate found on another host, which could not tell it at once."""
+        if result.gate is not None:
+            self._gate.take(result.number, result.gate)
 
     def _link_if_possible(self, search: StudySearch, proposal: Proposal, number: int) -> None:
         """The same while the database of the study may be gone: it is done once more when the trial is over."""

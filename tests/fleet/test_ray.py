@@ -180,6 +180,27 @@ def test_a_node_writes_at_the_right_times_and_as_a_trial_here_would(cluster: Any
     assert all(event.data["clock_error_ns"] < 50_000_000 for event in placed_events)
 
 
+def test_an_altered_model_on_a_node_is_held_against_the_unaltered_one(cluster: Any, tmp_path: Path) -> None:
+    lossy = '["--sim-gpu", "h100-sxm", "--sim-gpus", "2", "--sim-time-scale", "0.001", "--sim-answer-loss", "fp8=0.5"]'
+    held = ("tensor_parallel_size=1", "max_batch_size=16", "max_num_tokens=2048", "enable_chunked_prefill=false")
+    words = (
+        f"engine.arguments={lossy}",
+        *(f"knobs.{each}" for each in held),
+        'knobs.kv_cache_config.dtype=["auto", "fp8"]',
+    )
+    tuning = tune(tmp_path, cluster.address, 2, *(word for each in words for word in ("--set", each)), lanes=1)
+    told, _ = tuning.communicate(timeout=600)
+
+    assert tuning.returncode == 0, told[-3000:]
+    with SessionReader(tmp_path / "run.trtune") as reader:
+        (altered,) = [trial for trial in reader.trials() if trial.params.get("kv_cache_config.dtype") == "fp8"]
+        meta = reader.meta()
+    assert altered.failure is not None
+    assert altered.failure.kind == "quality"
+    assert meta["quality_reference"]["own_agreement"] == 1.0
+    assert meta["quality"][str(altered.number)]["passed"] is False
+
+
 def test_nodes_of_the_cluster_send_load_to_one_server(cluster: Any, tmp_path: Path) -> None:
     path = tmp_path / "bench.trtune"
     with running_server(tmp_path) as url:

@@ -9,8 +9,8 @@ import pytest
 from engines.simulated.greedy import GreedyModel
 from tuner.goals import QualityPlan
 from tuner.quality.answers import END, Answer, Way
+from tuner.quality.checking import Reference, verdict_on
 from tuner.quality.comparing import Comparison, compare
-from tuner.quality.gate import Reference, verdict_on
 
 PROMPTS = [f"Task {number}: say something about it.\n" for number in range(40)]
 REFERENCE = GreedyModel({})

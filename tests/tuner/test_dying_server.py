@@ -23,7 +23,6 @@ from tuner.trial import Order, TrialResult, every_level, run_trial
 
 if TYPE_CHECKING:
     from engines.base import ServerInfo
-    from engines.failure import Failure
     from engines.launch.base import RunningServer
     from tuner.bench import Bench
 
@@ -34,20 +33,18 @@ async def run_and_kill(folder: Path, *, asked_again: bool) -> TrialResult:
     plan = plan.model_copy(update={"gpu": plan.gpu.model_copy(update={"dcgm_url": ""})})
     recorder = Recorder.create(folder / "run.trtune", {})
     places = Places(folder, 0)
-    benches: list[Bench] = []
 
-    async def kill(_number: int, server: RunningServer, _info: ServerInfo) -> Failure | None:
+    async def kill(bench: Bench, _number: int, server: RunningServer, _info: ServerInfo) -> None:
         for pid in server.pids:
             os.kill(pid, signal.SIGKILL)
         if asked_again:
-            await benches[0].engine.inspect(benches[0].http, server.url)
-        return None
+            await bench.engine.inspect(bench.http, server.url)
 
     async with AsyncExitStack() as stack:
         stack.callback(recorder.close)
         gpus = GpuWatch(plan.gpu, places, recorder)
-        benches.append(await open_bench(stack, plan, recorder, Control(), places, gpus))
-        return await run_trial(benches[0], Order("search", {}, every_level((2,)), gate=kill))
+        bench = await open_bench(stack, plan, recorder, Control(), places, gpus)
+        return await run_trial(bench, Order("search", {}, every_level((2,)), gate=kill))
 
 
 @pytest.mark.parametrize("asked_again", [False, True], ids=["its-level-fails", "a-question-fails"])

@@ -1,44 +1,24 @@
-"""Which configurations must pass the quality gate, the reference they are held against, and the verdict."""
+"""Which configurations must pass the quality gate, and what it has found so far."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from engines.errors import EngineError
-from engines.failure import Failure
 from sessions.reader import SessionReader
 from sessions.records import REFERENCE
-from tuner.quality.answers import TRITON_WAYS, WAYS, Answer, Asker, Way
-from tuner.quality.comparing import Comparison, compare
+from tuner.quality.checking import QualityQuestion, Reference
 from tuner.quality.prompts import digest_of, prompt_set
-from tuner.quality.tasks import TaskError, run_tasks
-from tuner.rescoring import QUALITY
 from tuner.search.problem import Meaning, meaning_of
-from tuner.server import auth_headers
-from tuner.side_by_side import side_by_side
 from tuner.variants import knobs_of, wishes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from engines.base import ServerInfo
     from engines.knob import Value
-    from engines.launch.base import RunningServer
     from sessions.records import Params
     from tuner.bench import Bench
     from tuner.goals import QualityPlan
-    from tuner.trial import Gate
-
-T = TypeVar("T")
-
-AT_ONCE: Final = 4
-"""Prompts asked at a time."""
-
-LIMIT_S: Final = 600.0
-"""For a whole check."""
+    from tuner.quality.checking import GateAnswer
 
 META: Final = "quality"
 META_REFERENCE: Final = "quality_reference"
@@ -53,42 +33,6 @@ def alters_model(knob: str) -> bool:
     return meaning_of(knob) in _ALTERING or knob in _ALTERING_NAMES
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """What the unaltered model answers.
-
-    Attributes:
-        digest: Which prompts it was asked.
-        way: How it was asked; variants are asked in the same way.
-        answers: An answer to each prompt.
-        own_agreement: How far it agrees with itself when it is asked again: servers are not exactly repeatable.
-        tasks: Score of each task of lm-eval, where the plan names some.
-    """
-
-    digest: str
-    way: Way
-    answers: tuple[Answer, ...]
-    own_agreement: float
-    tasks: Mapping[str, float]
-
-    def facts(self) -> dict[str, Any]:
-        """The same for the session's meta."""
-        return {
-            "digest": self.digest,
-            "way": [self.way.endpoint, self.way.logprobs],
-            "answers": [[list(each.pieces), list(each.logprobs)] for each in self.answers],
-            "own_agreement": self.own_agreement,
-            "tasks": dict(self.tasks),
-        }
-
-    @classmethod
-    def from_facts(cls, facts: Mapping[str, Any]) -> Reference:
-        """From the session's meta."""
-        endpoint, logprobs = facts["way"]
-        answers = tuple(Answer(tuple(pieces), tuple(known)) for pieces, known in facts["answers"])
-        return cls(facts["digest"], Way(endpoint, logprobs), answers, facts["own_agreement"], facts.get("tasks", {}))
-
-
 class QualityGate:
     """Holds altered models against the unaltered one."""
 
@@ -100,8 +44,7 @@ class QualityGate:
         """
         self._bench = bench
         self._prompts = prompt_set(self._plan.prompts)
-        # What is asked of a server on another host cannot be answered here.
-        self._unavailable = "trials run on a cluster" if bench.plan.fleet.cluster else ""
+        self._unavailable = ""
         with SessionReader(bench.recorder.path) as reader:
             meta = reader.meta()
         known = meta.get(META_REFERENCE) or {}
@@ -133,20 +76,41 @@ class QualityGate:
         """Whether a configuration must be checked and there is nothing yet to hold it against."""
         return self._must_pass(params) and self._reference is None and not self._unavailable
 
-    def recorder(self) -> Gate:
+    def recording(self) -> QualityQuestion:
         """A gate that lets everything pass and records the reference."""
-        return self._record
+        return QualityQuestion(self._prompts)
 
-    def gate_for(self, kind: str, params: Mapping[str, Value]) -> Gate | None:
+    def gate_for(self, kind: str, params: Mapping[str, Value]) -> QualityQuestion | None:
         """What to ask of a trial's server before it is measured; None when nothing is to be asked."""
         if self._plan.mode == "never" or self._unavailable:
             return None
         if self._must_pass(params) and self._reference is not None:
-            accused = self.altered(params)
-            return lambda number, server, info: self._check(number, accused, server, info)
+            return QualityQuestion(self._prompts, self._reference, self.altered(params))
         if self._reference is None and kind != REFERENCE and not self.altered(params) and self._may_be_needed():
-            return self._record
+            return self.recording()
         return None
+
+    def take(self, number: int, answer: GateAnswer) -> None:
+        """Keep what was found at a trial's server, in the session too; told twice it is kept once.
+
+        Args:
+            number: The trial.
+            answer: What was found.
+        """
+        recorder = self._bench.recorder
+        if answer.verdict is not None and str(number) not in self._verdicts:
+            self._verdicts[str(number)] = dict(answer.verdict)
+            recorder.set_meta({META: self._verdicts})
+        if self._reference is not None or self._unavailable:
+            return
+        if answer.unavailable:
+            self._unavailable = answer.unavailable
+            recorder.event("warning", f"no quality gate: {self._unavailable}", trial=number)
+        elif answer.reference is not None:
+            self._reference = answer.reference
+            recorder.set_meta({META_REFERENCE: self._reference.facts()})
+            told = f"{self._reference.way.label}); asked again it agrees to {self._reference.own_agreement:.1%}"
+            recorder.log("worker", "info", f"the unaltered model's answers are recorded ({told}")
 
     def passed(self, number: int) -> bool | None:
         """What the gate said of a trial; None when it was not asked."""
@@ -165,114 +129,3 @@ class QualityGate:
             knob.name: None for knob in knobs_of(plan.engine, self._bench.engine) if knob.searched
         }
         return self._plan.mode == "always" or any(alters_model(name) for name in knobs)
-
-    async def _record(self, number: int, server: RunningServer, info: ServerInfo) -> Failure | None:
-        recorder = self._bench.recorder
-        recorder.start_phase(number, "quality")
-        asker = self._asker(server, info)
-        try:
-            async with asyncio.timeout(LIMIT_S):
-                first = await self._answers(asker)
-                own = await self._compared(first, asker)
-                tasks = await run_tasks(self._plan.tasks, server.url, asker.model)
-        except (EngineError, TimeoutError, TaskError) as error:
-            self._unavailable = str(error) or f"the unaltered model did not answer within {LIMIT_S:g} s"
-            recorder.event("warning", f"no quality gate: {self._unavailable}", trial=number)
-            return None
-        assert asker.way is not None
-        self._reference = Reference(digest_of(self._prompts), asker.way, first, own.agreement, tasks)
-        recorder.set_meta({META_REFERENCE: self._reference.facts()})
-        text = f"the unaltered model's answers are recorded ({asker.way.label}); asked again it agrees to {own.agreement:.1%}"
-        recorder.log("worker", "info", text)
-        return None
-
-    async def _check(
-        self, number: int, accused: tuple[str, ...], server: RunningServer, info: ServerInfo
-    ) -> Failure | None:
-        reference, plan = self._reference, self._plan
-        assert reference is not None
-        self._bench.recorder.start_phase(number, "quality")
-        asker = self._asker(server, info, reference.way)
-        try:
-            async with asyncio.timeout(LIMIT_S):
-                found = await self._compared(reference.answers, asker)
-                tasks = await run_tasks(plan.tasks, server.url, asker.model)
-        except TimeoutError:
-            return Failure("hung", f"the quality check did not end within {LIMIT_S:g} s")
-        except TaskError as error:
-            return Failure("failed", str(error), infeasible=False)
-        lost = {name: reference.tasks[name] - score for name, score in tasks.items() if name in reference.tasks}
-        told = verdict_on(found, lost, reference, plan)
-        self._verdicts[str(number)] = told
-        self._bench.recorder.set_meta({META: self._verdicts})
-        return None if told["passed"] else Failure(QUALITY, told["text"], accuses=accused)
-
-    async def _answers(self, asker: Asker) -> tuple[Answer, ...]:
-        first = await asker.ask(self._prompts[0], self._plan.tokens)  # finds out how to ask
-        rest = await self._all([partial(asker.ask, prompt, self._plan.tokens) for prompt in self._prompts[1:]])
-        return (first, *rest)
-
-    async def _compared(self, reference: tuple[Answer, ...], asker: Asker) -> Comparison:
-        async def one(prompt: str, expected: Answer) -> Comparison:
-            answer = await asker.ask(prompt, self._plan.tokens)
-            return await compare(prompt, expected, answer, go_on if asker.way and asker.way.can_go_on else None)
-
-        async def go_on(text: str, tokens: int) -> Answer:
-            exact = asker.way is not None and asker.way.logprobs
-            return await asker.ask(text, tokens if exact else self._plan.tokens)
-
-        pairs = zip(self._prompts, reference, strict=True)
-        return Comparison.sum_of(await self._all([partial(one, prompt, expected) for prompt, expected in pairs]))
-
-    async def _all(self, questions: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
-        """Ask some at a time; the first failure ends it."""
-        turn = asyncio.Semaphore(AT_ONCE)
-
-        async def in_turn(question: Callable[[], Awaitable[T]]) -> T:
-            async with turn:
-                return await question()
-
-        return await side_by_side(in_turn(question) for question in questions)
-
-    def _asker(self, server: RunningServer, info: ServerInfo, way: Way | None = None) -> Asker:
-        plan, engine = self._bench.plan.engine, self._bench.engine
-        return Asker(
-            self._bench.http,
-            server.url,
-            info.model or plan.model,
-            auth_headers(plan),
-            way,
-            TRITON_WAYS if engine.request_api == "triton" else WAYS,
-            engine.max_tokens_field,
-        )
-
-
-def verdict_on(found: Comparison, lost: Mapping[str, float], reference: Reference, plan: QualityPlan) -> dict[str, Any]:
-    """The verdict on a variant as the session keeps it.
-
-    Args:
-        found: Its answers against the reference's.
-        lost: By how much it is worse in each task.
-        reference: What it is held against.
-        plan: The thresholds.
-    """
-    divergence = found.divergence
-    told = [f"{found.agreement:.1%} of {found.compared} tokens as the unaltered model (at least {plan.agreement:.0%})"]
-    passed = found.agreement >= plan.agreement
-    if divergence is None:
-        told.append("log-probabilities are not told by the server")
-    else:
-        told.append(f"log-probabilities {divergence:.3f} nats apart (at most {plan.divergence:g})")
-        passed = passed and divergence <= plan.divergence
-    for name, loss in lost.items():
-        told.append(f"{name} {-loss:+.3f} (at most {plan.task_loss:g} worse)")
-        passed = passed and loss <= plan.task_loss
-    told.append(f"the unaltered model agrees with itself to {reference.own_agreement:.1%}")
-    return {
-        "passed": passed,
-        "agreement": found.agreement,
-        "divergence": divergence,
-        "threshold": {"agreement": plan.agreement, "divergence": plan.divergence, "task_loss": plan.task_loss},
-        "tasks": {name: -loss for name, loss in lost.items()},
-        "text": f"{'passed' if passed else 'failed'}: {'; '.join(told)}",
-    }
