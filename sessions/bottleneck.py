@@ -35,6 +35,9 @@ prompts and single tokens take turns."""
 QUEUE_SHARE = 0.1
 """Of those that run: fewer wait in any server, until the iteration under way has ended."""
 
+TOO_LITTLE = "load"
+"""Kind of what is no limit of the server: more could be asked of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -164,7 +167,7 @@ RULES: tuple[Rule, ...] = (
         lambda e: f"{e.waiting_growth:.0f} more wait than seconds ago, with {whole(e.running)} running{_kv(e)}",
     ),
     Rule(
-        "load",
+        TOO_LITTLE,
         "too little load",
         lambda e: e.util_pct < BUSY_PCT and not e.waiting >= 1 and not e.running >= 8,
         lambda e: f"GPU {e.gpu} is {whole(e.util_pct)} % busy and nothing waits: the server could do more",
@@ -202,7 +205,7 @@ RULES: tuple[Rule, ...] = (
         lambda e: f"{whole(e.waiting)} wait while {whole(e.running)} run{_kv(e)}",
     ),
     Rule(
-        "load",
+        TOO_LITTLE,
         "too little load",
         lambda e: not e.util_pct >= 0 and e.waiting < 1,
         lambda e: f"nothing waits while {whole(e.running)} run: the server could take more",

@@ -6,7 +6,7 @@ import math
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from sessions.bottleneck import MOVED_BY, SLO_LIMITS, Evidence, figures_of, limit_of
+from sessions.bottleneck import MOVED_BY, SLO_LIMITS, TOO_LITTLE, Evidence, Rule, figures_of, limit_of
 from sessions.lanes import own_sources
 from sessions.metrics import METRICS
 from tuner.search.problem import Meaning, meaning_of
@@ -30,7 +30,7 @@ def diagnose_trial(
 ) -> dict[str, Any] | None:
     """What limited a trial, as the session keeps it; None when neither the samples nor the SLOs tell.
 
-    Where no part of the server is short, it is the SLO that the next higher load broke.
+    Where no part of the server was short, it is the SLO that the next higher load broke, and what was short there.
 
     Args:
         reader: The session.
@@ -42,33 +42,45 @@ def diagnose_trial(
     """
     if level.window_ns is None:
         return None
+    movable = _movable(knobs, {**trial.params, **trial.effective}, highest or {})
     evidence = gather(reader, trial, level.window_ns)
     rule = limit_of(evidence)
-    if rule is not None:
-        kind, why = rule.kind, f"{rule.limit}: {rule.because(evidence)}"
-    elif (broken := _broken_beyond(reader, level, objective)) is not None:
-        kind, why = broken
-    else:
-        return None
-    movable = _movable(knobs, {**trial.params, **trial.effective}, highest or {})
-    return {
-        "kind": kind,
-        "text": f"{_load(level)}: limited by {why}",
-        "evidence": list(figures_of(evidence)),
-        "knob": knob_for(kind, movable),
-    }
+    if rule is None or rule.kind == TOO_LITTLE:
+        told = _beyond(reader, trial, level, objective, movable)
+        if told is not None or rule is None:
+            return told
+    return _told(rule.kind, f"{_load(level)}: limited by {_why(rule, evidence)}", evidence, movable)
 
 
-def _broken_beyond(reader: SessionReader, level: LevelRecord, objective: Objective) -> tuple[str, str] | None:
-    """What the next higher load of the same trial broke: the kind of limit, and the SLO with its value there."""
-    beyond = [each for each in reader.levels(level.trial) if each.kind == level.kind and each.value > level.value]
-    following = min(beyond, key=lambda each: each.value, default=None)
+def _beyond(
+    reader: SessionReader, trial: Trial, level: LevelRecord, objective: Objective, movable: Sequence[str]
+) -> dict[str, Any] | None:
+    """What limited the next higher load of the same trial, where an SLO was broken; the SLO stands in the diagnosis as `slo`."""
+    higher = [each for each in reader.levels(level.trial) if each.kind == level.kind and each.value > level.value]
+    following = min(higher, key=lambda each: each.value, default=None)
     if following is None or (slo := objective.worst_broken(following.result)) is None:
         return None
     value = following.result.get(slo.metric, {}).get(slo.stat)
-    if value is None or slo.metric not in SLO_LIMITS:
+    if value is None or following.window_ns is None:
         return None
-    return SLO_LIMITS[slo.metric], f"the SLO {slo}: {value:.4g} {METRICS[slo.metric].unit} at {_load(following)}"
+    text = f"{_load(level)}: limited by the SLO {slo}: {value:.4g} {METRICS[slo.metric].unit} at {_load(following)}"
+    evidence = gather(reader, trial, following.window_ns)
+    rule = limit_of(evidence)
+    if rule is not None and rule.kind != TOO_LITTLE:
+        told = _told(rule.kind, f"{text}, there by {_why(rule, evidence)}", evidence, movable)
+    elif slo.metric in SLO_LIMITS:
+        told = _told(SLO_LIMITS[slo.metric], text, evidence, movable)
+    else:
+        return None
+    return {**told, "slo": str(slo)}
+
+
+def _told(kind: str, text: str, evidence: Evidence, movable: Sequence[str]) -> dict[str, Any]:
+    return {"kind": kind, "text": text, "evidence": list(figures_of(evidence)), "knob": knob_for(kind, movable)}
+
+
+def _why(rule: Rule, evidence: Evidence) -> str:
+    return f"{rule.limit}: {rule.because(evidence)}"
 
 
 def _load(level: LevelRecord) -> str:

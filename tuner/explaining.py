@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from sessions.bottleneck import SLO_LIMITS
 from sessions.reader import SessionReader
 from sessions.records import PROOF, REFERENCE
 from tuner.diagnosing import diagnose_trial
@@ -99,7 +98,7 @@ def _diagnoses(
         if level is None:
             continue
         key, before = str(trial.number), known.get(str(trial.number))
-        if before is not None and before.get("level") == level.id and before.get("kind") not in SLO_LIMITS.values():
+        if before is not None and before.get("level") == level.id and "slo" not in before:
             found[key] = before
         elif (told := diagnose_trial(reader, trial, level, objective, knobs, highest)) is not None:
             found[key] = {**told, "level": level.id}

@@ -146,12 +146,31 @@ def test_those_that_wait_for_the_next_iteration_are_no_queue(session: Callable[.
         assert diagnose_trial(reader, reader.trials()[0], reader.levels(0)[0], OBJECTIVE, KNOBS) is None
 
 
-def test_without_a_shortage_the_limit_that_the_next_load_broke_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("beyond", "why", "knob"),
+    [
+        ({}, "", "max_num_tokens"),
+        (
+            {"running": 64.0, "waiting": 16.0},
+            ", there by batch size: 64 of 64 slots taken, 16 wait, KV cache 50.0 % used",
+            "max_batch_size",
+        ),
+    ],
+)
+def test_without_a_shortage_the_slo_that_the_next_load_broke_is_named_and_what_was_short_there(
+    tmp_path: Path, beyond: dict[str, float], why: str, knob: str
+) -> None:
     recorder = Recorder.create(tmp_path / "run.trtune", {})
-    number = recorder.start_trial("search", {"max_num_tokens": 2048})
-    for load, ttft_ms in ((96, 2000.0), (64, 700.0), (80, 1000.0)):
+    number = recorder.start_trial("search", {"max_num_tokens": 2048, "max_batch_size": 64})
+    engine = recorder.add_source("engine", "engine", {})
+    loads: tuple[tuple[int, float, dict[str, float]], ...] = ((96, 2000.0, {}), (48, 700.0, {}), (80, 1000.0, beyond))
+    for place, (load, ttft_ms, known) in enumerate(loads):
         level = recorder.start_level(number, "concurrency", load)
-        recorder.end_level(level, "valid", window_ns=(2 * S, 8 * S), result={"ttft": {"p99": ttft_ms}})
+        begin = 10 * place
+        for second in range(begin, begin + 5):
+            recorder.add_sample(engine, second * S, row(ENGINE_COLUMNS, {**SERVING, **known}))
+        window_ns = (begin * S, (begin + 4) * S)
+        recorder.end_level(level, "valid", window_ns=window_ns, result={"ttft": {"p99": ttft_ms}})
     recorder.end_trial(number, "complete", score=1.0, feasible=True)
     recorder.close()
 
@@ -159,8 +178,8 @@ def test_without_a_shortage_the_limit_that_the_next_load_broke_is_named(tmp_path
         told = diagnose_trial(reader, reader.trials()[0], reader.levels(0)[1], OBJECTIVE, KNOBS)
 
     assert told is not None
-    assert told["text"] == "concurrency 64: limited by the SLO ttft p99 <= 800 ms: 1000 ms at concurrency 80"
-    assert told["knob"] == "max_num_tokens"
+    assert told["text"] == f"concurrency 48: limited by the SLO ttft p99 <= 800 ms: 1000 ms at concurrency 80{why}"
+    assert told["knob"] == knob
 
 
 def test_no_knob_is_named_that_the_engine_does_not_have() -> None:
