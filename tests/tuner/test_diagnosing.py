@@ -152,7 +152,7 @@ def test_those_that_wait_for_the_next_iteration_are_no_queue(session: Callable[.
         ({}, "", "max_num_tokens"),
         (
             {"running": 64.0, "waiting": 16.0},
-            ", there by batch size: 64 of 64 slots taken, 16 wait, KV cache 50.0 % used",
+            ", there by batch size: 64 of 64 slots taken, 16 wait, KV cache 50 % used",
             "max_batch_size",
         ),
     ],
