@@ -52,6 +52,7 @@ def change_objective(path: Path, wish: Mapping[str, Any]) -> None:
         adopt_plan(recorder, plan, changed, meta.get("knobs", ()))
         rescore_session(recorder, changed)
         if plan.kind == "tune":
+            recorder.set_meta({"diagnosis": {}})  # those of an older trtune followed other rules
             engine = get_engine(changed.engine.name)
             search = open_search(path, changed, engine)
             explain(

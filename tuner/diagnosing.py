@@ -88,8 +88,14 @@ def _load(level: LevelRecord) -> str:
 
 
 def _movable(knobs: Iterable[str], settings: Mapping[str, Value], highest: Mapping[str, Value]) -> list[str]:
-    """Knobs that are below the end of their range: more of a number is what moves a limit (`MOVED_BY`)."""
-    return [name for name in knobs if not _number(settings.get(name)) >= _number(highest.get(name))]
+    """Knobs that are not at their end: more of a number is what moves a limit (`MOVED_BY`), and a switch that is on."""
+    return [name for name in knobs if not _is_at_end(name, settings.get(name), highest.get(name))]
+
+
+def _is_at_end(name: str, value: Value, highest: Value) -> bool:
+    if isinstance(value, bool):
+        return value is (meaning_of(name) is not Meaning.EAGER)
+    return _number(value) >= _number(highest)
 
 
 def knob_for(kind: str, knobs: Iterable[str]) -> str | None:

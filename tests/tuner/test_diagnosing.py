@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,19 @@ def test_a_knob_at_the_end_of_its_range_is_not_named(session: Callable[..., Sess
 
     assert told is not None
     assert (told["kind"], told["knob"]) == ("batch_limit", None)
+
+
+def test_a_switch_that_is_on_is_not_named(session: Callable[..., SessionReader]) -> None:
+    with session({"tensor_active_pct": 75.0}) as reader:
+        trial, level = reader.trials()[0], reader.levels(0)[0]
+        off = diagnose_trial(reader, trial, level, OBJECTIVE, ("enable_chunked_prefill",))
+        on = replace(trial, params={"enable_chunked_prefill": True})
+        told = diagnose_trial(reader, on, level, OBJECTIVE, ("enable_chunked_prefill",))
+
+    assert off is not None
+    assert off["knob"] == "enable_chunked_prefill"
+    assert told is not None
+    assert told["knob"] is None
 
 
 def test_those_that_wait_for_the_next_iteration_are_no_queue(session: Callable[..., SessionReader]) -> None:
