@@ -24,13 +24,17 @@ from benchmarks.cluster.postgres import running
 from benchmarks.tuner.arms import ARMS, make_search
 from benchmarks.tuner.scenarios import SCENARIOS
 from benchmarks.tuner.surface import Surface
-from tuner.fleet.storage import SharedStorage
+from tuner.fleet.storage import HEARTBEAT_S, SharedStorage
 
 if TYPE_CHECKING:
     from benchmarks.cluster.postgres import Postgres
     from tuner.search.exchange import Proposal, Result
+    from tuner.search.search import Search
 
 _SHOW_EVERY = 100
+_BEATS = 20
+"""Rounds of signs of life that are measured."""
+
 _TRIAL_S = 300.0
 """Length of a trial, for the number of workers that a rate of trials is enough for."""
 
@@ -42,12 +46,16 @@ class Costs:
     Attributes:
         ask_ms: The driver's CPU time of each ask, by how it went.
         tell_ms: The same of each tell.
-        server_s: CPU time of the server in all.
+        server_s: CPU time of the server for asking and telling in all.
+        beat_ms: The driver's CPU time of a round of signs of life for all workers.
+        beat_server_ms: The server's CPU time of one.
     """
 
     ask_ms: list[float] = field(default_factory=list)
     tell_ms: list[float] = field(default_factory=list)
     server_s: float = 0.0
+    beat_ms: float = 0.0
+    beat_server_ms: float = 0.0
 
 
 def main() -> None:
@@ -84,6 +92,8 @@ def run(server: Postgres, storage: SharedStorage, workers: int, trials: int) -> 
             if len(costs.ask_ms) % _SHOW_EVERY == 0:
                 recent = statistics.median(costs.ask_ms[-_SHOW_EVERY:])
                 print(f"  {len(costs.ask_ms)} asked, {len(under_way)} under way: ask {recent:.0f} ms CPU", flush=True)
+        if len(costs.ask_ms) == workers and not costs.beat_ms:
+            before_s += _beat(server, storage, search, [proposal for *_, proposal, _ in under_way], costs)
         now_s, identity, proposal, result = heapq.heappop(under_way)
         begun_s = time.process_time()
         search.tell(proposal, result)
@@ -92,6 +102,19 @@ def run(server: Postgres, storage: SharedStorage, workers: int, trials: int) -> 
     costs.server_s = server.cpu_s() - before_s
     _print(costs, workers)
     print(f"  virtual time {now_s / 3600:.1f} h; {_verdict(server, storage.study, expected)}", flush=True)
+
+
+def _beat(server: Postgres, storage: SharedStorage, search: Search, under_way: list[Proposal], costs: Costs) -> float:
+    """Give signs of life for all that is under way, and note what one round costs; returns the server's CPU time for all."""
+    trials = search.study.get_trials(deepcopy=False)
+    rows = tuple(trials[proposal.id]._trial_id for proposal in under_way)
+    server_s, driver_s = server.cpu_s(), time.process_time()
+    for _ in range(_BEATS):
+        storage.beat(rows)
+    costs.beat_ms = (time.process_time() - driver_s) * 1e3 / _BEATS
+    spent_s = server.cpu_s() - server_s
+    costs.beat_server_ms = spent_s * 1e3 / _BEATS
+    return spent_s
 
 
 def _print(costs: Costs, workers: int) -> None:
@@ -103,10 +126,13 @@ def _print(costs: Costs, workers: int) -> None:
         f"{workers} workers: ask + tell with all of them under way, driver's CPU:"
         f" median {statistics.median(full):.0f} ms, p99 {full[int(0.99 * len(full))]:.0f} ms over {len(full)} trials"
     )
+    beats_ms = {"driver": costs.beat_ms, "PostgreSQL": costs.beat_server_ms}
     for name, each_ms in (("driver", driver_ms), ("PostgreSQL", server_ms)):
-        rate = 1e3 / each_ms
+        # A worker costs its trials, and its part of the signs of life.
+        share = each_ms / 1e3 / _TRIAL_S + beats_ms[name] / 1e3 / workers / (HEARTBEAT_S / 2)
         print(
-            f"  {name}: {each_ms:.1f} ms CPU a trial; one core bears {rate:.0f} trials/s, or {rate * _TRIAL_S:.0f} workers"
+            f"  {name}: {each_ms:.1f} ms CPU a trial, {beats_ms[name]:.1f} ms for signs of life of all;"
+            f" one core bears {1 / share:.0f} workers with trials of {_TRIAL_S / 60:.0f} minutes"
         )
 
 

@@ -205,6 +205,25 @@ def test_what_an_ask_costs_the_database_does_not_grow_with_what_is_under_way(pos
     shared.close()
 
 
+def test_signs_of_life_are_what_optuna_looks_for(postgres: Postgres, study: str) -> None:
+    shared = SharedStorage.open(postgres.url(), study)
+    one = optuna.create_study(study_name=study, storage=shared.optuna)
+    alive, lost = one.ask()._trial_id, one.ask()._trial_id
+    shared.beat((alive, lost))
+    postgres.execute(
+        f"UPDATE trial_heartbeats SET heartbeat = heartbeat - interval '1 hour' WHERE trial_id IN ({alive}, {lost})"
+    )
+
+    rounds = traffic_of(lambda: shared.beat((alive,)))
+
+    storage = RDBStorage(storage_url(postgres.url()).render_as_string(hide_password=False), heartbeat_interval=20)
+    there = optuna.load_study(study_name=study, storage=storage)
+    optuna.storages.fail_stale_trials(there)
+    assert [trial.state.name for trial in there.trials] == ["RUNNING", "FAIL"]
+    assert rounds.statements == 2, "one makes sure of the study, one is for all trials"
+    shared.close()
+
+
 def test_a_study_that_was_held_by_somebody_else_meanwhile_is_read_again(postgres: Postgres, study: str) -> None:
     first = SharedStorage.open(postgres.url(), study)
     one = optuna.create_study(study_name=study, storage=first.optuna)

@@ -19,6 +19,9 @@ CONNECT_S: Final = 30.0
 CLIENT_S: Final = 180.0
 """Ray's client waits until a process of its own has started on the head."""
 
+CLIENT_TRIES: Final = 3
+"""The head gives that process half a minute, which a busy one may not keep the first time."""
+
 
 class NoCluster(TunerError):
     """The cluster cannot be used."""
@@ -41,13 +44,18 @@ async def connect(address: str) -> Any:
         return ray
     await _require_answer(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody outside
-    try:
-        connecting = asyncio.to_thread(
-            ray.init, address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False
-        )
-        await asyncio.wait_for(connecting, CLIENT_S if address.startswith("ray://") else CONNECT_S)
-    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
-        raise NoCluster(_no_answer(address, str(error))) from None
+    tries, limit_s = (CLIENT_TRIES, CLIENT_S) if address.startswith("ray://") else (1, CONNECT_S)
+    for left in reversed(range(tries)):
+        try:
+            connecting = asyncio.to_thread(
+                ray.init, address=address, logging_level=logging.ERROR, log_to_driver=False, configure_logging=False
+            )
+            await asyncio.wait_for(connecting, limit_s)
+            break
+        except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
+            if left and isinstance(error, ConnectionAbortedError):
+                continue
+            raise NoCluster(_no_answer(address, str(error))) from None
     return ray
 
 
@@ -68,7 +76,7 @@ async def _require_answer(address: str) -> None:
 
 
 def _no_answer(address: str, told: str) -> str:
-    reason = told.strip().splitlines()[0][:120] if told.strip() else "no answer"
+    reason = " ".join(told.split())[:160] or "no answer"
     return f"no Ray cluster answers at {address} ({reason}): start one with `ray start --head`, or check the address"
 
 

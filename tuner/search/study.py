@@ -127,7 +127,7 @@ class StudySearch:
 
     def row_of(self, proposal: Proposal) -> int:
         """Identity of a proposal in the storage: what signs of life are given for."""
-        return int(self._search.study.get_trials(deepcopy=False)[proposal.id]._trial_id)
+        return self._storage.get_trial_id_from_study_id_trial_number(self._search.study._study_id, proposal.id)
 
     def link(self, proposal: Proposal, number: int) -> None:
         """Remember which trial of the session runs a proposal."""
