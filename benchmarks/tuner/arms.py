@@ -17,6 +17,8 @@ from tuner.search.search import STUDY_NAME, Search
 from tuner.search.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from optuna.storages import BaseStorage
 
@@ -118,9 +120,23 @@ _VALUES = {
 
 
 def make_search(
-    arm: Arm, scenario: Scenario, seed: int, storage: BaseStorage | None = None, study_name: str = STUDY_NAME
+    arm: Arm,
+    scenario: Scenario,
+    seed: int,
+    storage: BaseStorage | None = None,
+    study_name: str = STUDY_NAME,
+    objectives: Sequence[Objective] = (),
 ) -> Search:
-    """The search of one run; its study lives in memory unless a storage is given."""
+    """The search of one run; its study lives in memory unless a storage is given.
+
+    Args:
+        arm: The strategy.
+        scenario: The problem.
+        seed: Of the run.
+        storage: Where the study lives.
+        study_name: Its name there.
+        objectives: Several objectives in the place of the scenario's own.
+    """
     hardware = Hardware(GPUS[scenario.gpu], scenario.gpu_count)
     workload = WorkloadShape(
         scenario.input_tokens,
@@ -137,7 +153,7 @@ def make_search(
         prior = right if arm.prior == "roofline" else Scrambled(right, seed)
     return Search(
         scenario.knobs(),
-        scenario.objective,
+        objectives or scenario.objective,
         hardware=hardware if arm.filtered else None,
         model=checkpoint if arm.filtered else None,
         workload=workload,

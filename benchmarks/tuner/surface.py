@@ -20,20 +20,21 @@ from benchmarks.tuner.enumeration import (
     measure_level,
     metrics_of,
 )
-from benchmarks.tuner.scenarios import BATCH, CHUNKED, FRACTION, PP, SCENARIOS, TOKENS, TP, VARIANT
+from benchmarks.tuner.scenarios import BATCH, CHUNKED, FRACTION, PER_GPU, PER_USER, PP, SCENARIOS, TOKENS, TP, VARIANT
 from tuner.search.bounds import eased_by_load, worth_going_on
 from tuner.search.levels import HighestListed, ListedLevels, Measured
 from tuner.search.objective import score_levels
 from tuner.search.search import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from benchmarks.tuner.scenarios import Scenario
     from engines.knob import Value
     from sessions.records import Metrics
+    from tuner.search.objective import Objective
 
 NOISE: Final = 0.03
 """Standard deviation of a measurement, relative."""
@@ -78,6 +79,12 @@ class Start:
 
 def _key(params: Mapping[str, Value], names: tuple[str, ...]) -> tuple[Value, ...]:
     return tuple(params.get(name) for name in names)
+
+
+def _scaled(metrics: Metrics, objectives: Sequence[Objective], factor: float) -> Metrics:
+    """Metrics with those that are objectives scaled."""
+    scaled = {each.metric: {each.stat: metrics[each.metric][each.stat] * factor} for each in objectives}
+    return {**metrics, **scaled}
 
 
 @cache
@@ -142,6 +149,29 @@ class Surface:
             return Start(Result(None, 1.0, gate, "no level gave a result", infeasible=False), start_s)
         found = Result(best.value * noise, best.violation, gate)
         return Start(found, start_s + LEVEL_S * len(measured), measured[best.level][0])
+
+    def start_several(self, params: Mapping[str, Value], objectives: Sequence[Objective]) -> Result:
+        """Start a configuration and measure it at every level, for several objectives."""
+        place = self._places.get(self._key(params))
+        if place is None:
+            return Result.failed("settings conflict")
+        status = int(self._truth.status[place])
+        if status != STARTED:
+            return Result.failed(_WORDS.get(status, "internal error"), _ACCUSES.get(status, ()))
+        noise = float(np.exp(self._rng.normal(0, NOISE)))
+        levels = [self.metrics(place, level) for level in range(len(self.scenario.levels))]
+        noisy = [_scaled(metrics, objectives, noise) for metrics in levels if metrics is not None]
+        gate = bool(self._passes[place]) if len(self.scenario.models) > 1 else None
+        return Result.of_levels(objectives, noisy, gate)
+
+    def points(self, params: Mapping[str, Value]) -> NDArray[np.float64]:
+        """Throughput per GPU and speed per user that a configuration really reaches, a row per level; none if it cannot be used."""
+        place = self._places.get(self._key(params))
+        if place is None or self._truth.status[place] != STARTED or not self._passes[place]:
+            return np.empty((0, 2))
+        levels = [self.metrics(place, level) for level in range(len(self.scenario.levels))]
+        rows = [(each[PER_GPU]["avg"], each[PER_USER]["p50"]) for each in levels if each is not None]
+        return np.array(rows).reshape(len(rows), 2)
 
     def _find_level(self, place: int, incumbent: Incumbent | None, noise: float) -> list[tuple[float, Metrics]]:
         """Measure levels one by one from the incumbent's, as the worker does."""
