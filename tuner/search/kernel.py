@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 _PRODUCT_SHARE: Final = 0.5
-"""Share of what fine knobs do together that depends on the coarse ones."""
+"""Share of what fine knobs do, together or one by one, that depends on the coarse ones."""
 
 _MANY: Final = 64
 
@@ -60,11 +60,12 @@ class Correlations:
         for place, lengths in enumerate(scales):
             if self._coarse:
                 found[place, 0] = coarse[place]
+            share = 1 - _PRODUCT_SHARE + _PRODUCT_SHARE * coarse[place] if self._coarse else 1.0
             if self._fine:
-                share = 1 - _PRODUCT_SHARE + _PRODUCT_SHARE * coarse[place] if self._coarse else 1.0
                 found[place, 1] = fine[place] * share
                 for axis in self._fine:
                     found[place, 2] += self._alone(axis, lengths[axis])
+                found[place, 2] *= share
         found[:, 2] /= max(len(self._fine), 1)
         return found
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tuner.search.candidates import Candidates, in_turn
 from tuner.search.chances import chance_to_pass, chance_to_start
+from tuner.search.doubt import is_left_aside
 from tuner.search.history import History, Observation
 from tuner.search.pareto import Directions
 from tuner.search.surrogate import Points, Surrogate, expected_improvement
@@ -86,13 +87,15 @@ class View:
     Attributes:
         directions: Towards the front of several objectives; None with a single one.
         reach: What the observations reach, a column for each direction.
-        prior: What the prior says of rows of codes, in the same columns.
+        prior: What the prior says of rows of codes, in the same columns; nothing where it is left aside.
+        has_prior: Whether it says anything.
         measured: Where the observations were made, once it was worked out.
     """
 
     directions: Directions | None
     reach: Array
     prior: Callable[[Codes], Array]
+    has_prior: bool
     measured: Points | None = None
 
     @property
@@ -141,7 +144,9 @@ class Strategy:
         self._prior = prior
         self._forbidden = forbidden
         self._seed = seed
-        self._surrogate = Surrogate([axis.coarse for axis in grid.axes], has_prior=prior is not None)
+        coarse = [axis.coarse for axis in grid.axes]
+        self._surrogates = {has_prior: Surrogate(coarse, has_prior=has_prior) for has_prior in (True, False)}
+        self._surrogate = self._surrogates[prior is not None]
         self._learnt: tuple[bytes, bytes] | None = None
         self._coarse_columns = tuple(place for place, axis in enumerate(grid.axes) if axis.coarse)
         self._space = Candidates(grid, feasible=feasible, allowed=allowed, seed=seed)
@@ -257,17 +262,18 @@ class Strategy:
 
     def _view(self, history: History, turn: int) -> View:
         """What is searched for in this turn: the objective, or directions towards the front of several."""
-        if len(self._objectives) == 1 or not len(history):
-            return View(None, history.reach(None), self._prior_reach)
-        points = np.concatenate(history.utilities)
-        directions = Directions.towards(points, turn)
-        shift = self._prior_shift(history)
-        return View(directions, history.reach(directions), lambda codes: self._prior_reach(codes, directions, shift))
+        several = len(self._objectives) > 1 and len(history) > 0
+        directions = Directions.towards(np.concatenate(history.utilities), turn) if several else None
+        reach = history.reach(directions)
+        has_prior = self._prior is not None and not is_left_aside(reach[history.own])
+        if not has_prior:
+            return View(directions, reach, lambda codes: np.zeros((len(codes), reach.shape[1])), has_prior=False)
+        shift = self._prior_shift(history) if several else 0.0
+        return View(directions, reach, lambda codes: self._prior_reach(codes, directions, shift), has_prior=True)
 
     def _prior_shift(self, history: History) -> Array:
         """By how much the prior is off in each objective, in the median."""
-        if self._prior is None:
-            return np.zeros(len(self._objectives))
+        assert self._prior is not None
         estimated = self._prior(history.worked).max(axis=1)
         shift: Array = np.median(history.reach(None) - estimated, axis=0)
         return shift
@@ -282,6 +288,8 @@ class Strategy:
         return best
 
     def _learn(self, history: History, view: View) -> None:
+        if self._surrogate is not self._surrogates[view.has_prior]:
+            self._surrogate, self._learnt = self._surrogates[view.has_prior], None
         known = (view.reach.tobytes(), history.worked.tobytes())
         if known == self._learnt:
             return
