@@ -4,13 +4,14 @@ A run's curve is the share of the optimum that the configuration recommended aft
 search measures the levels of a start as the worker does with `load.find = "listed"`; the others, and the search with
 `--every-level`, measure them lightest first until an SLO breaks.
 
-Run: ``python -m benchmarks.tuner.run [--quick] [--seeds N] [--scenario NAME] [--arm NAME] [--every-level]``
+Run: ``python -m benchmarks.tuner.run [--quick] [--seeds N] [--scenario NAME] [--arm NAME] [--every-level] [--jobs N]``
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,12 @@ def run_once(arm: Arm, scenario: Scenario, seed: int) -> Run:
         curve.append(surface.share(recommended.params()))
         seconds.append(spent_s)
     return Run(scenario.name, tuple(curve), tuple(seconds), failed)
+
+
+def _runs_of(work: tuple[Arm, Scenario, Sequence[int]]) -> list[Run]:
+    """All runs of a strategy on a scenario."""
+    arm, scenario, seeds = work
+    return [run_once(arm, scenario, seed) for seed in seeds]
 
 
 class _Leader:
@@ -146,6 +153,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="runs of each scenario (default: each strategy's own number)")
     parser.add_argument("--scenario", action="append", default=[])
     parser.add_argument("--arm", action="append", default=[])
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--every-level", action="store_true", help="measure the levels of a start until an SLO breaks")
     options = parser.parse_args()
     arms = [arm for arm in ARMS if not options.arm or arm.name in options.arm]
@@ -154,14 +162,20 @@ def main() -> None:
     if options.quick and not options.arm:
         arms = [arm for arm in ARMS if not arm.quirks and arm.sampler in ("roofline", "tpe") and arm.filtered]
     scenarios = [each for each in SCENARIOS if not options.scenario or each.name in options.scenario]
+    by_scenario: list[str] = []
     print(f"{len(scenarios)} scenarios; in brackets: starts of a run x runs\n\n{HEAD}", flush=True)
-    first: list[Run] = []
     for arm in arms:
         seeds = range(options.seeds or (2 if options.quick else arm.seeds))
-        runs = [run_once(arm, scenario, seed) for scenario in scenarios for seed in seeds]
+        work = [(arm, scenario, seeds) for scenario in scenarios]
+        if options.jobs > 1:
+            with ProcessPoolExecutor(options.jobs) as pool:
+                parts = list(pool.map(_runs_of, work))
+        else:
+            parts = [_runs_of(each) for each in work]
+        runs = [run for part in parts for run in part]
         print(row(arm, runs), flush=True)
-        first = first or runs
-    print(f"\n{arms[0].name}, by scenario\n\n{scenario_table(first)}")
+        by_scenario.append(f"\n{arm.name}, by scenario\n\n{scenario_table(runs)}")
+    print("\n".join(by_scenario))
 
 
 if __name__ == "__main__":
