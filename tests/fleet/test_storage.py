@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 
 import optuna
+import psutil
 import psycopg
 import pytest
 from optuna.storages import RDBStorage
@@ -238,6 +243,30 @@ def test_a_study_that_was_held_by_somebody_else_meanwhile_is_read_again(postgres
 
     assert [trial.state.name for trial in one.trials] == ["RUNNING", "COMPLETE"]
     first.close()
+
+
+BENCHMARK = """
+import sys
+from benchmarks.cluster.postgres import running
+with running() as server:
+    print(server.pid, server.folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_benchmark_that_is_ended_leaves_no_database_behind(postgres: Postgres) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", BENCHMARK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdout is not None
+        pid, folder = run.stdout.readline().split()
+        assert psutil.pid_exists(int(pid))
+        run.terminate()
+        run.wait(60)
+
+    assert run.returncode == 128 + signal.SIGTERM
+    assert not psutil.pid_exists(int(pid))
+    assert not Path(folder).exists()
 
 
 def signs_in(server: Postgres) -> int:
