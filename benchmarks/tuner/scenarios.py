@@ -132,7 +132,7 @@ def _most(metric: str, ttft_p99_ms: float = 0, tpot_p99_ms: float = 0) -> Object
 SCENARIOS = (
     Scenario("8b-h100-chat-slo", ("llama-3.1-8b",), "h100-sxm", 4, 1000, 128, LADDER, _most(THROUGHPUT, 300, 20)),
     Scenario("8b-h200-summary", ("llama-3.1-8b",), "h200", 2, 3000, 128, (64,), _most(THROUGHPUT)),
-    Scenario("8b-l40s-chat-cost", ("llama-3.1-8b",), "l40s", 4, 1000, 128, LADDER, _most(PER_GPU, 0, 70), every_level=True),
+    Scenario("8b-l40s-chat-cost", ("llama-3.1-8b",), "l40s", 4, 1000, 128, LADDER, _most(PER_GPU, 0, 70)),
     Scenario("70b-h100-chat-slo", ("llama-3.3-70b-fp8",), "h100-sxm", 4, 1000, 128, LADDER, _most(THROUGHPUT, 500, 40)),
     Scenario("70b-h100-generate", ("llama-3.3-70b-fp8",), "h100-sxm", 8, 256, 256, (128,), _most(THROUGHPUT),
              {FRACTION: (0.8, 0.9), GRAPH_BATCH: (8, 32, 256), TOKENS: (1024, 2048, 8192, 16384)}),
