@@ -280,9 +280,7 @@ class Strategy:
 
     def _prior_reach(self, codes: Codes, directions: Directions | None = None, shift: Array | float = 0.0) -> Array:
         """What the prior says of rows of codes at their best levels, a column for each direction or for each objective."""
-        if self._prior is None:
-            columns = 1 if directions is None else len(directions.weights)
-            return np.zeros((len(codes), columns))
+        assert self._prior is not None
         estimated = self._prior(codes) + shift
         best: Array = (estimated if directions is None else directions.reach(estimated)).max(axis=1)
         return best
