@@ -87,3 +87,25 @@ def test_what_a_misleading_prior_forbids_is_found(seed: int) -> None:
         search.tell(proposal, Result(value * float(np.exp(noise.normal(0, 0.02)))))
 
     assert best == 200
+
+
+class Flattering(Misleading):
+    """A prior that swears that wide servers are fast, which they are not."""
+
+    def utility(self, settings: Settings, objective: Objective) -> NDArray[np.float64]:
+        wide, lanes = settings.get(Meaning.TENSOR_PARALLEL, 1), settings.get(Meaning.BATCH, 8)
+        return np.asarray(np.log(100 * wide**2) + 0.2 * np.log2(lanes))
+
+
+def test_a_second_choice_of_a_prior_is_not_tried_once_its_first_was_wrong() -> None:
+    search = Search(KNOBS, OBJECTIVE, prior=Flattering(), meanings=MEANINGS)
+    tried = []
+    for _ in range(4):
+        proposal = search.ask()
+        assert proposal is not None
+        wide = int(str(proposal.params.get("wide", 1)))
+        tried.append(wide)
+        search.tell(proposal, Result(100.0 / wide**2))
+
+    assert tried[:2] == [1, 4], "the baseline, and what the prior holds for the best"
+    assert tried[2:] == [1, 1]

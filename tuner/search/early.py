@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -22,13 +23,26 @@ DIVERSE: Final = 2
 """Good and different configurations of the prior that are tried before the model chooses."""
 
 
+@dataclass(frozen=True, slots=True)
+class EarlyPoint:
+    """A configuration to try before the model chooses.
+
+    Attributes:
+        params: Values of the searched knobs.
+        by_prior: Whether nothing but the prior speaks for it: not worth a start once the prior is doubted.
+    """
+
+    params: dict[str, Value]
+    by_prior: bool = False
+
+
 def early_points(
     strategy: Strategy,
     space: Space,
     known: Sequence[Observation],
     starting_points: Sequence[Mapping[str, Value]],
     rejection: Callable[[Mapping[str, Value]], str | None],
-) -> list[dict[str, Value]]:
+) -> list[EarlyPoint]:
     """What comes after the baseline: what was best in older sessions, then guesses.
 
     Args:
@@ -40,7 +54,8 @@ def early_points(
     """
     older = [space.nearest(params) for params in strategy.best_of(known)[:OLDER]]
     advice = _advice(space, starting_points, rejection)
-    return older + [point for point in _guesses(strategy, advice) if point not in older]
+    guesses = [point for point in _guesses(strategy, advice) if point.params not in older]
+    return [EarlyPoint(params) for params in older] + guesses
 
 
 def _advice(
@@ -58,9 +73,8 @@ def _advice(
     return advice
 
 
-def _guesses(strategy: Strategy, advice: list[dict[str, Value]]) -> list[dict[str, Value]]:
+def _guesses(strategy: Strategy, advice: list[dict[str, Value]]) -> list[EarlyPoint]:
     """The prior's best, the engine's first advice and another good one of the prior; without a prior only advice."""
-    diverse = strategy.diverse(DIVERSE)
-    if not diverse:
-        return advice[:ADVICE]
-    return [diverse[0], *advice[:1], *diverse[1:]]
+    told = [EarlyPoint(params) for params in advice[:ADVICE]]
+    diverse = [EarlyPoint(params, by_prior=True) for params in strategy.diverse(DIVERSE)]
+    return [*diverse[:1], *told, *diverse[1:]]

@@ -329,10 +329,16 @@ class Search:
     def _queue_early_point(self) -> None:
         """Queue the next of the early points once nothing else waits: what an operator wants comes first.
 
-        A point that the study knows already, as after a resume, is passed over.
+        A point that the study knows already, as after a resume, is passed over, and so is one of a prior that is doubted by now.
         """
         while self._early and not self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            self._enqueue(self._early.pop(0), SEARCH)
+            point = self._early.pop(0)
+            if not (point.by_prior and self._doubts_prior()):
+                self._enqueue(point.params, SEARCH)
+
+    def _doubts_prior(self) -> bool:
+        with one_thread():
+            return self._strategy.doubts_prior(self._observations())
 
     def _remember_failures(self) -> None:
         """Take in failures that the study holds and the memory does not: told here, before a resume, or by another worker."""

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _BELIEVED: Final = 0.5
 """Trust in the prior below which the search goes step by step from its leaders: far from all measurements it knows nothing."""
 
+_FEWEST_TO_DOUBT: Final = 2
+"""Results from which the prior can be doubted: it only tells differences."""
+
 _STEP: Final = 2
 _FAR: Final = 3.0
 _OPTIMIST_EVERY: Final = 4
@@ -250,6 +253,15 @@ class Strategy:
             for place in order
             if history.may_win[place]
         ]
+
+    def doubts_prior(self, observations: Sequence[Observation]) -> bool:
+        """Whether what was measured speaks against the prior; a single result tells nothing."""
+        history = History(self._grid, self._objectives, observations)
+        if len(history) < _FEWEST_TO_DOUBT:
+            return False
+        view = self._view(history, 0)
+        self._learn(history, view)
+        return not view.has_prior or self._surrogate.fit_now.trust < _BELIEVED
 
     def best_of(self, observations: Sequence[Observation]) -> list[Mapping[str, Value]]:
         """Configurations of some observations that met the SLOs and passed the gate, the best first."""
