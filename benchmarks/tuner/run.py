@@ -4,7 +4,8 @@ A run's curve is the share of the optimum that the configuration recommended aft
 search measures the levels of a start as the worker does with `load.find = "listed"`; the others, and the search with
 `--every-level`, measure them lightest first until an SLO breaks.
 
-Run: ``python -m benchmarks.tuner.run [--quick] [--seeds N] [--scenario NAME] [--arm NAME] [--every-level] [--jobs N]``
+Run: ``python -m benchmarks.tuner.run [--quick] [--seeds N] [--first-seed N] [--scenario NAME] [--arm NAME] [--every-level]
+[--jobs N]``
 """
 
 from __future__ import annotations
@@ -153,6 +154,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="runs of each scenario (default: each strategy's own number)")
     parser.add_argument("--scenario", action="append", default=[])
     parser.add_argument("--arm", action="append", default=[])
+    parser.add_argument("--first-seed", type=int, default=0, help="for runs that nothing was judged by before")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--every-level", action="store_true", help="measure the levels of a start until an SLO breaks")
     options = parser.parse_args()
@@ -165,7 +167,7 @@ def main() -> None:
     by_scenario: list[str] = []
     print(f"{len(scenarios)} scenarios; in brackets: starts of a run x runs\n\n{HEAD}", flush=True)
     for arm in arms:
-        seeds = range(options.seeds or (2 if options.quick else arm.seeds))
+        seeds = range(options.first_seed, options.first_seed + (options.seeds or (2 if options.quick else arm.seeds)))
         work = [(arm, scenario, seeds) for scenario in scenarios]
         if options.jobs > 1:
             with ProcessPoolExecutor(options.jobs) as pool:
