@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 def _braille() -> tuple[str, ...]:
@@ -149,10 +153,13 @@ def bar(glyphs: Glyphs, ratio: float, width: int) -> str:
     return bar_text(glyphs, round(min(1.0, max(0.0, ratio)) * width * 8), width)
 
 
-def step(glyphs: Glyphs, ratio: float) -> str:
-    """One cell of a small history, at a height of `ratio` (0..1; NaN is a blank)."""
-    if ratio != ratio:
-        return " "
-    top = len(glyphs.steps) - 1
-    level = round(min(1.0, max(0.0, ratio)) * top)
-    return glyphs.steps[max(level, 1) if ratio > 0 else level]
+def history(glyphs: Glyphs, ratios: Iterable[float]) -> str:
+    """A small history, one cell for each ratio: at its height from 0 to 1; NaN and what is below 0 are blanks."""
+    steps, top = glyphs.steps, len(glyphs.steps) - 1
+    text = ""
+    for ratio in ratios:
+        if ratio > 0:
+            text += steps[top if ratio >= 1 else round(ratio * top) or 1]
+        else:
+            text += steps[0] if ratio == 0 else " "
+    return text

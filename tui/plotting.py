@@ -230,8 +230,10 @@ def _draw(canvas: Canvas, low: list[float], high: list[float], top: float, grid:
     for x, (bottom, peak) in enumerate(zip(low, high, strict=True)):
         if bottom != bottom:
             continue
-        from_y = _within(round(bottom * scale), highest)
-        to_y = from_y if peak == bottom else _within(round(peak * scale), highest)
+        from_y = round(bottom * scale)
+        to_y = from_y if peak == bottom else round(peak * scale)
+        if from_y < 0 or to_y > highest:
+            from_y, to_y = (min(max(each, 0), highest) for each in (from_y, to_y))
         if x - before_x <= reach:
             for between in range(before_x + 1, x):
                 share = (between - before_x) / (x - before_x)
@@ -246,10 +248,6 @@ def _draw(canvas: Canvas, low: list[float], high: list[float], top: float, grid:
         for x in range(len(layer)):
             if (grid.first + x) // 2 % 2:
                 layer[x] = 0
-
-
-def _within(y: int, highest: int) -> int:
-    return 0 if y < 0 else min(y, highest)
 
 
 def _touching(from_y: int, to_y: int, before_from: int, before_to: int) -> int:

@@ -9,7 +9,7 @@ from rich.cells import cell_len
 
 from tests.tui.screen_helpers import text_of
 from tui.canvas import Canvas, dots
-from tui.glyphs import ASCII, BLOCK, BRAILLE, Glyphs, bar, step
+from tui.glyphs import ASCII, BLOCK, BRAILLE, Glyphs, bar, history
 from tui.plotting import Plot, PlotSeries, TimeGrid, envelope, nice_top, plot_rows
 
 S = 1_000_000_000
@@ -122,5 +122,4 @@ def test_bar_has_its_width(ratio: float, width: int) -> None:
 
 
 def test_small_share_is_never_drawn_as_nothing() -> None:
-    assert step(BRAILLE, 0.01) == "▁"
-    assert step(BRAILLE, 0.0) == " "
+    assert history(BRAILLE, [0.01, 0.0, math.nan, -math.inf, 1.0, 7.0]) == "▁   ██"

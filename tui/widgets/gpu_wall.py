@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sessions.clock import NS_PER_S
 from tui.formatting import DASH, clock_text, fit, fit_right, gibibytes, shorten, span, whole
-from tui.glyphs import bar, step
+from tui.glyphs import bar, history
 from tui.plotting import TimeGrid
 from tui.throttle import throttle_words
 from tui.widgets.lines import LineWidget, Piece, Row
@@ -223,11 +223,8 @@ def history_text(gpu: Track, column: str, top: float, cells: int, glyphs: Glyphs
     edges = grid.edges(gpu.times_ns)
     told = [sample.values[place] for sample in gpu.samples[edges[0] : edges[-1]]]
     known = [value if value == value else -math.inf for value in told]
-    text = ""
-    for start, end in pairwise(edge - edges[0] for edge in edges):
-        peak = max(known[start:end], default=-math.inf)
-        text += step(glyphs, peak / top) if peak > -math.inf else " "
-    return text
+    places = [edge - edges[0] for edge in edges]
+    return history(glyphs, [max(known[start:end], default=-math.inf) / top for start, end in pairwise(places)])
 
 
 def _history_head(cells: int) -> str:
