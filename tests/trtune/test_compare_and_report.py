@@ -109,4 +109,4 @@ def test_what_an_older_session_does_not_tell_is_said(tmp_path: Path) -> None:
     page = (tmp_path / "r.html").read_text()
     missing = page[page.index("Not in this session") :]
     assert "a proof: baseline and winner were not run again" in missing
-    assert "a diagnosis of what limits the server" in missing
+    assert "importances of the knobs" in missing
