@@ -53,6 +53,8 @@ def diagnose(snapshot: Snapshot) -> Diagnosis:
     text = _NOT_SERVING.get(phase.name) if snapshot.running is not None and phase is not None else None
     if text is not None:
         return Diagnosis("", text, "dim")
+    if snapshot.running is None and snapshot.trials:
+        return Diagnosis("", "no trial runs at this moment", "dim")
     evidence = gather(snapshot)
     if (rule := limit_of(evidence)) is not None:
         return Diagnosis(rule.limit, rule.because(evidence), _TONES.get(rule.kind, "warn"))

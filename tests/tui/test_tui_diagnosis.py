@@ -103,6 +103,12 @@ def test_start_of_a_server_limits_nothing(busy_snapshot: Snapshot) -> None:
     assert "starts" in diagnose(starting).evidence
 
 
+def test_between_trials_nothing_is_said_of_the_one_before(busy_snapshot: Snapshot) -> None:
+    between = diagnose(replace(busy_snapshot, running=None, phase=None))
+
+    assert (between.limit, between.evidence) == ("", "no trial runs at this moment")
+
+
 @pytest.mark.parametrize(
     ("mask", "words"),
     [(0.0, "nothing"), (4.0, "power cap"), (float(0x24), "hot (software), power cap"), (NAN, "–"), (-1.0, "nothing")],
