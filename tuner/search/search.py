@@ -168,7 +168,6 @@ class Search:
             reason = self._why_not(proposal)
             if reason is None:
                 trial.set_user_attr(PARAMS, proposal.params)
-                self._tried.begin(proposal.id, proposal.params, trial.params)
                 return proposal
             trial.set_user_attr("rejected", reason)
             self.study.tell(trial, state=TrialState.FAIL)
@@ -179,7 +178,6 @@ class Search:
 
         A result without a value whose configuration is not to blame teaches nothing; the configuration may come again.
         """
-        self._tried.end(proposal.id)
         if result.value is None and not result.infeasible:
             self.study.tell(proposal.id, state=TrialState.FAIL)
             return

@@ -28,26 +28,15 @@ class Tried:
         self._space = space
         self._completed: dict[int, Params] = {}
         self._failures_told: set[int] = set()
-        self._running: dict[int, tuple[Params, Params]] = {}
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if PARAMS in trial.user_attrs:
-                self.begin(trial.number, trial.user_attrs[PARAMS], trial.params)
 
     def times(self, params: Mapping[str, Value]) -> int:
         """How often a whole configuration was tried."""
         return sum(self._is(trial, params) for trial in completed(self._study))
 
-    def begin(self, number: int, params: Params, searched: Params) -> None:
-        """Note that a configuration is being tried from now on; kept here, since a database would tell of each at every look."""
-        self._running[number] = (params, self._space.complete(searched))
-
-    def end(self, number: int) -> None:
-        """Note that it is over."""
-        self._running.pop(number, None)
-
     def is_running(self, params: Mapping[str, Value]) -> bool:
         """Whether a configuration is being tried now."""
-        return any(params in names for names in self._running.values())
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return any(PARAMS in trial.user_attrs and self._is(trial, params) for trial in running)
 
     def knows_baseline(self) -> bool:
         """Whether a baseline was taken in that was measured before this study began."""
