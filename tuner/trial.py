@@ -109,7 +109,10 @@ async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None]
         if not bench.control.interrupt.is_set():
             info = await asyncio.wait_for(_read_back(bench, number, server), READ_BACK_S)
             gate = await _ask_gate(bench, number, order, server, info)
-            outcome = await _judge(bench, number, order, server, info, gate)
+            if gate is not None and gate.refusal is not None:
+                outcome = _failed(number, order, gate.refusal)
+            else:
+                outcome = await _judge(bench, number, order, server, info)
         else:
             outcome = TrialResult(number, "skipped")
     except (MissingProgram, CannotStart, NoRuntime, BadWorkload) as error:
@@ -158,12 +161,8 @@ async def _ask_gate(
     return answer
 
 
-async def _judge(
-    bench: Bench, number: int, order: Order, server: RunningServer, info: ServerInfo, gate: GateAnswer | None
-) -> TrialResult:
-    """Measure a running server, unless its gate forbids it, and say what it is worth."""
-    if gate is not None and gate.refusal is not None:
-        return _failed(number, order, gate.refusal)
+async def _judge(bench: Bench, number: int, order: Order, server: RunningServer, info: ServerInfo) -> TrialResult:
+    """Measure a running server and say what it is worth."""
     chooser, incumbent = order.chooser, order.incumbent
     measurement = await measure_levels(bench, number, order.params, server, info, chooser, incumbent)
     if order.kind == REFERENCE:

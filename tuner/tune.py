@@ -251,7 +251,7 @@ class TuneJob:
         bench.recorder.set_worker("running", "the unaltered model's answers, for the quality gate")
         begun_s = time.monotonic()
         order = Order(REFERENCE, params, ListedLevels(()), gate=self._gate.recording())
-        self._take(await self._fleet.run(order, bench.gpus_of(params), lambda _: None))
+        await self._fleet.run(order, bench.gpus_of(params), lambda _: None)
         self._budget.spend(params, time.monotonic() - begun_s)
 
     async def _try(self, search: StudySearch, proposal: Proposal) -> TrialResult:
@@ -266,16 +266,10 @@ class TuneJob:
             order = self._order(proposal, last_try=last)
             gpus = proposal.gpus or bench.gpus_of(proposal.params)
             result = await self._fleet.run(order, gpus, lambda number: self._link_if_possible(search, proposal, number))
-            self._take(result)
             self._budget.spend(proposal.params, time.monotonic() - begun_s)
             attempt += 1
             if last or bench.control.stop.is_set() or not _may_be_chance(proposal, result):
                 return result
-
-    def _take(self, result: TrialResult) -> None:
-        """Keep what a trial's gate found on another host, which could not tell it at once."""
-        if result.gate is not None:
-            self._gate.take(result.number, result.gate)
 
     def _link_if_possible(self, search: StudySearch, proposal: Proposal, number: int) -> None:
         """The same while the database of the study may be gone: it is done once more when the trial is over."""

@@ -295,6 +295,8 @@ class RayFleet:
                 merge.apply(await future_of(host.actor.take.remote()))
             result: TrialResult = await running
             merge.apply(await future_of(host.actor.take_now.remote()))
+            if result.gate is not None:
+                bench.on_gate(number, result.gate)
         except BaseException as error:
             self._release(host)
             if isinstance(error, self._ray.exceptions.RayActorError):

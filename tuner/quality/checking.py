@@ -104,7 +104,8 @@ class QualityQuestion:
     async def __call__(self, bench: Bench, number: int, server: RunningServer, info: ServerInfo) -> GateAnswer:
         """Ask a trial's server before it is measured."""
         bench.recorder.start_phase(number, "quality")
-        asking = _Asking(bench, server, _asker(bench, server, info), self.prompts)
+        way = None if self.reference is None else self.reference.way
+        asking = _Asking(bench, server, _asker(bench, server, info, way), self.prompts)
         if self.reference is None:
             return await asking.record()
         return await asking.check(self.reference, self.accused)
@@ -136,7 +137,6 @@ class _Asking:
         return GateAnswer(reference=Reference(digest_of(self.prompts), asker.way, first, own.agreement, tasks))
 
     async def check(self, reference: Reference, accused: tuple[str, ...]) -> GateAnswer:
-        self.asker.way = reference.way
         try:
             async with asyncio.timeout(LIMIT_S):
                 found = await self._compared(reference.answers)
@@ -181,13 +181,14 @@ async def _some_at_a_time(questions: Sequence[Callable[[], Awaitable[T]]]) -> li
     return await side_by_side(in_turn(question) for question in questions)
 
 
-def _asker(bench: Bench, server: RunningServer, info: ServerInfo) -> Asker:
+def _asker(bench: Bench, server: RunningServer, info: ServerInfo, way: Way | None) -> Asker:
     plan, engine = bench.plan.engine, bench.engine
     return Asker(
         bench.http,
         server.url,
         info.model or plan.model,
         auth_headers(plan),
+        way,
         ways=TRITON_WAYS if engine.request_api == "triton" else WAYS,
         max_tokens_field=engine.max_tokens_field,
     )

@@ -91,14 +91,14 @@ class QualityGate:
         return None
 
     def take(self, number: int, answer: GateAnswer) -> None:
-        """Keep what was found at a trial's server, in the session too; told twice it is kept once.
+        """Keep what was found at a trial's server, in the session too.
 
         Args:
             number: The trial.
             answer: What was found.
         """
         recorder = self._bench.recorder
-        if answer.verdict is not None and str(number) not in self._verdicts:
+        if answer.verdict is not None:
             self._verdicts[str(number)] = dict(answer.verdict)
             recorder.set_meta({META: self._verdicts})
         if self._reference is not None or self._unavailable:
