@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import optuna
 import psutil
 import psycopg
 
@@ -112,6 +113,10 @@ class Postgres:
         assert self.pid is not None
         first = psutil.Process(self.pid)
         return float(sum(sum(process.cpu_times()[:4]) for process in [first, *first.children(recursive=True)]))
+
+    def storage(self) -> optuna.storages.RDBStorage:
+        """The database as Optuna alone sees it."""
+        return optuna.storages.RDBStorage(self.url().replace("postgresql:", "postgresql+psycopg:"))
 
     def create(self, database: str = DATABASE) -> None:
         self.execute(f"CREATE DATABASE {database}", "postgres")

@@ -138,8 +138,7 @@ def _print(costs: Costs, workers: int) -> None:
 
 def _verdict(server: Postgres, name: str, expected: dict[int, float | None]) -> str:
     """Whether the database holds what was told, as somebody sees it who only knows the database."""
-    storage = optuna.storages.RDBStorage(server.url().replace("postgresql:", "postgresql+psycopg:"))
-    trials = optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False)
+    trials = optuna.load_study(study_name=name, storage=server.storage()).get_trials(deepcopy=False)
     values = {trial.number: trial.value for trial in trials if trial.state.is_finished() and trial.number in expected}
     right = [number for number, value in values.items() if expected[number] in (None, value)]
     left = [trial.number for trial in trials if not trial.state.is_finished()]

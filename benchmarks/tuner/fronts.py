@@ -20,7 +20,7 @@ from benchmarks.tuner.arms import Arm, make_search
 from benchmarks.tuner.scenarios import PER_GPU, PER_USER, SCENARIOS
 from benchmarks.tuner.surface import Surface
 from tuner.search.objective import Objective
-from tuner.search.pareto import hypervolume
+from tuner.search.pareto import front_places, hypervolume
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +61,8 @@ class Front:
     @classmethod
     def of(cls, surface: Surface) -> Front:
         """The front of everything that starts and passes the quality gate."""
-        front = _undominated(np.concatenate([surface.points(row) for row in surface.scenario.configurations()]))
+        points = np.unique(np.concatenate([surface.points(row) for row in surface.scenario.configurations()]), axis=0)
+        front = points[front_places(points)]
         extent = front.max(axis=0) - front.min(axis=0)
         worst = front.min(axis=0) - _MARGIN * extent
         return cls(worst, hypervolume(front, worst))
@@ -69,13 +70,6 @@ class Front:
     def share(self, points: Array) -> float:
         """Share of the area that some points cover."""
         return hypervolume(points, self.worst) / self.area if len(points) else 0.0
-
-
-def _undominated(points: Array) -> Array:
-    """The points that no other one beats: of each value of the first objective the best of the second, while that grows."""
-    ordered = points[np.lexsort((-points[:, 1], -points[:, 0]))]
-    best = np.maximum.accumulate(np.concatenate([[-np.inf], ordered[:-1, 1]]))
-    return ordered[ordered[:, 1] > best]
 
 
 def run_once(arm: Arm, scenario: Scenario, front: Front, seed: int) -> list[float]:

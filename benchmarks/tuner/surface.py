@@ -126,18 +126,13 @@ class Surface:
                 from the incumbent's level, until the configuration is known to be worse than the incumbent, or at its best;
                 all of them while there is no incumbent, as of a baseline.
         """
-        place = self._places.get(self._key(params))
-        if place is None:
-            # The engine says that it cannot work: only a search without the filter gets here.
-            return Start(Result.failed("settings conflict"), FAILED_START_S)
-        status = int(self._truth.status[place])
-        if status != STARTED:
-            words = _WORDS.get(status, "internal error")
-            return Start(Result.failed(words, _ACCUSES.get(status, ())), FAILED_START_S)
+        place = self._started(params)
+        if isinstance(place, Result):
+            return Start(place, FAILED_START_S)
         if self._rng.random() < self._flaky:
             return Start(Result.failed("port in use", infeasible=False), FAILED_START_S)
         noise = float(np.exp(self._rng.normal(0, NOISE)))
-        gate = bool(self._passes[place]) if len(self.scenario.models) > 1 else None
+        gate = self._passes_gate(place)
         start_s = float(self._truth.start_s[place])
         if every_level or len(self.scenario.levels) == 1:
             value = float(self._truth.value[place]) * noise
@@ -152,26 +147,40 @@ class Surface:
 
     def start_several(self, params: Mapping[str, Value], objectives: Sequence[Objective]) -> Result:
         """Start a configuration and measure it at every level, for several objectives."""
-        place = self._places.get(self._key(params))
-        if place is None:
-            return Result.failed("settings conflict")
-        status = int(self._truth.status[place])
-        if status != STARTED:
-            return Result.failed(_WORDS.get(status, "internal error"), _ACCUSES.get(status, ()))
+        place = self._started(params)
+        if isinstance(place, Result):
+            return place
         noise = float(np.exp(self._rng.normal(0, NOISE)))
-        levels = [self.metrics(place, level) for level in range(len(self.scenario.levels))]
-        noisy = [_scaled(metrics, objectives, noise) for metrics in levels if metrics is not None]
-        gate = bool(self._passes[place]) if len(self.scenario.models) > 1 else None
-        return Result.of_levels(objectives, noisy, gate)
+        noisy = [_scaled(metrics, objectives, noise) for metrics in self._every_level(place)]
+        return Result.of_levels(objectives, noisy, self._passes_gate(place))
 
     def points(self, params: Mapping[str, Value]) -> NDArray[np.float64]:
         """Throughput per GPU and speed per user that a configuration really reaches, a row per level; none if it cannot be used."""
         place = self._places.get(self._key(params))
         if place is None or self._truth.status[place] != STARTED or not self._passes[place]:
             return np.empty((0, 2))
-        levels = [self.metrics(place, level) for level in range(len(self.scenario.levels))]
-        rows = [(each[PER_GPU]["avg"], each[PER_USER]["p50"]) for each in levels if each is not None]
+        rows = [(each[PER_GPU]["avg"], each[PER_USER]["p50"]) for each in self._every_level(place)]
         return np.array(rows).reshape(len(rows), 2)
+
+    def _started(self, params: Mapping[str, Value]) -> int | Result:
+        """Place of a configuration that starts; of another one what it comes to."""
+        place = self._places.get(self._key(params))
+        if place is None:
+            # The engine says that it cannot work: only a search without the filter gets here.
+            return Result.failed("settings conflict")
+        status = int(self._truth.status[place])
+        if status != STARTED:
+            return Result.failed(_WORDS.get(status, "internal error"), _ACCUSES.get(status, ()))
+        return place
+
+    def _passes_gate(self, place: int) -> bool | None:
+        """What the quality gate says; None where there is nothing to alter."""
+        return bool(self._passes[place]) if len(self.scenario.models) > 1 else None
+
+    def _every_level(self, place: int) -> list[Metrics]:
+        """What a configuration really comes to at the levels whose prompts it takes."""
+        levels = (self.metrics(place, level) for level in range(len(self.scenario.levels)))
+        return [metrics for metrics in levels if metrics is not None]
 
     def _find_level(self, place: int, incumbent: Incumbent | None, noise: float) -> list[tuple[float, Metrics]]:
         """Measure levels one by one from the incumbent's, as the worker does."""

@@ -132,7 +132,7 @@ def test_sixty_four_trials_on_four_nodes_survive_the_loss_of_one(
     assert lost, "the node that died ran nothing"
     assert sum("is gone" in event.text for event in events) == len(lost)
     assert {trial.end_ns is not None for trial in trials} == {True}
-    storage = optuna.storages.RDBStorage(postgres.url().replace("postgresql:", "postgresql+psycopg:"))
+    storage = postgres.storage()
     study = optuna.load_study(study_name="four-nodes", storage=storage)
     # What the search drew and rejected is in the study too; it was never run and has no number.
     told_of = [trial.user_attrs["trial"] for trial in study.trials if "trial" in trial.user_attrs]
