@@ -6,6 +6,7 @@ import asyncio
 import gc
 import math
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from sessions.columns import COLUMNS
@@ -14,14 +15,17 @@ from tests.tui.screen_helpers import revive, running_app, shown, until
 from tui.widgets.trial_table import TrialTable
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
 HANDLER_LIMIT_S = 0.050
 """Longest that one handler may keep the loop, in CPU time of its thread: the machine that tests is shared."""
 
-
 LOOK_S = 0.02
 """How often the watchdog looks. Not at every turn: before each key the pilot waits for the process to be idle, for a second."""
+
+ROUNDS = 5
+"""A slow handler is slow in every round. A neighbour that empties the caches is not: CPU time, too, is longer then."""
 
 
 class Watchdog:
@@ -39,26 +43,51 @@ class Watchdog:
             before_s = now_s
 
 
+@asynccontextmanager
+async def watched() -> AsyncIterator[Watchdog]:
+    """A watchdog at work, with the heap frozen as the program freezes it with its first picture.
+
+    Behind thousands of other tests one full collection takes a second, which is no handler's work.
+    """
+    watchdog = Watchdog()
+    gc.freeze()
+    task = asyncio.create_task(watchdog.watch())
+    try:
+        yield watchdog
+    finally:
+        task.cancel()
+        gc.unfreeze()
+
+
+async def longest_stall_s(act: Callable[[], Awaitable[None]]) -> float:
+    """The longest stall in the quietest of some rounds; a round within the limit is enough."""
+    quietest_s = math.inf
+    for _ in range(ROUNDS):
+        async with watched() as watchdog:
+            await act()
+        quietest_s = min(quietest_s, watchdog.longest_s)
+        if quietest_s < HANDLER_LIMIT_S:
+            break
+    return quietest_s
+
+
 async def test_no_handler_keeps_the_loop_for_long(tmp_path: Path) -> None:
     path = write_sample_session(tmp_path / "eight.trtune", gpus=8, over=False)
     revive(path)
-    watchdog = Watchdog()
 
     async with running_app(path, size=(120, 40), mode="live") as (app, pilot):
+
+        async def use_the_keys() -> None:
+            for key in ("home", "right", "Z", "Z", "2", "v", "v", "4", "1", "left", "f", "plus", "minus"):
+                await pilot.press(key)
+                await pilot.pause(0.02)
+
         for key in ("2", "4", "3", "1"):  # loading a screen for the first time is not what a handler does again
             await pilot.press(key)
             await pilot.pause(0.1)
-        gc.freeze()  # as the program does with its first picture: collecting all that other tests left is no handler's work
-        task = asyncio.create_task(watchdog.watch())
-        for key in ("home", "right", "Z", "Z", "2", "v", "v", "4", "1", "left", "f", "plus", "minus"):
-            await pilot.press(key)
-            await pilot.pause(0.02)
-        task.cancel()
-        gc.unfreeze()
-        assert "KV cache" in shown(app)
 
-    # Twice the limit: CPU time, too, is longer on a machine whose caches others use. The longest measured is 29 ms.
-    assert watchdog.longest_s < 2 * HANDLER_LIMIT_S
+        assert await longest_stall_s(use_the_keys) < HANDLER_LIMIT_S
+        assert "KV cache" in shown(app)
 
 
 async def test_ten_thousand_trials_scroll_without_a_stall(tmp_path: Path) -> None:
@@ -71,16 +100,15 @@ async def test_ten_thousand_trials_scroll_without_a_stall(tmp_path: Path) -> Non
     recorder.add_sample(source, clock.now(), [math.nan for _ in COLUMNS["load"]])
     recorder.set_worker("done", "over")
     recorder.close()
-    watchdog = Watchdog()
 
     async with running_app(recorder.path, screen="tune", size=(120, 40)) as (app, pilot):
         table = app.screen.query_one(TrialTable)
         await until(pilot, lambda: table.row_count == 10_000)
-        task = asyncio.create_task(watchdog.watch())
-        await pilot.press(*["pageup"] * 20, *["up"] * 20)
-        assert table.cursor_row < 9_900
-        await until(pilot, lambda: app.snapshot is not None and app.snapshot.selected is not None)
-        task.cancel()
-        assert f" {table.cursor_row} " in shown(app)
 
-    assert watchdog.longest_s < 4 * HANDLER_LIMIT_S
+        async def scroll() -> None:
+            await pilot.press(*["pageup"] * 20, *["up"] * 20)
+            await until(pilot, lambda: app.snapshot is not None and app.snapshot.selected is not None)
+
+        assert await longest_stall_s(scroll) < HANDLER_LIMIT_S
+        assert table.cursor_row < 9_900
+        assert f" {table.cursor_row} " in shown(app)
