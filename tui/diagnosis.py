@@ -40,11 +40,15 @@ _NOT_SERVING = {
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What limits, in a word or two (empty: nothing does), and the evidence for it."""
+    """What limits, in a word or two (empty: nothing does), and the evidence for it.
+
+    Where the question is moot, since nothing is served or nothing is told, `evidence` says so and `moot` is set.
+    """
 
     limit: str
     evidence: str
     tone: Tone
+    moot: bool = False
 
 
 def diagnose(snapshot: Snapshot) -> Diagnosis:
@@ -52,15 +56,19 @@ def diagnose(snapshot: Snapshot) -> Diagnosis:
     phase = snapshot.phase
     text = _NOT_SERVING.get(phase.name) if snapshot.running is not None and phase is not None else None
     if text is not None:
-        return Diagnosis("", text, "dim")
+        return _moot(text)
     if snapshot.running is None and snapshot.trials:
-        return Diagnosis("", "no trial runs at this moment", "dim")
+        return _moot("no trial runs at this moment")
     evidence = gather(snapshot)
     if (rule := limit_of(evidence)) is not None:
         return Diagnosis(rule.limit, rule.because(evidence), _TONES.get(rule.kind, "warn"))
     if evidence.util_pct != evidence.util_pct and evidence.running != evidence.running:
-        return Diagnosis("", "neither GPUs nor the server say anything here", "dim")
+        return _moot("neither GPUs nor the server say anything here")
     return Diagnosis("", _overview(evidence), "dim")
+
+
+def _moot(text: str) -> Diagnosis:
+    return Diagnosis("", text, "dim", moot=True)
 
 
 def gather(snapshot: Snapshot) -> Evidence:

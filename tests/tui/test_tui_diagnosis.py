@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessions.bottleneck import RULES, Evidence
+from tests.tui.screen_helpers import text_of
 from tui.diagnosis import diagnose, gather
 from tui.throttle import throttle_words
+from tui.widgets.status import limit_row
 
 if TYPE_CHECKING:
     from tui.snapshot import Snapshot
@@ -107,6 +109,13 @@ def test_between_trials_nothing_is_said_of_the_one_before(busy_snapshot: Snapsho
     between = diagnose(replace(busy_snapshot, running=None, phase=None))
 
     assert (between.limit, between.evidence) == ("", "no trial runs at this moment")
+
+
+def test_where_nothing_is_served_the_line_speaks_of_no_limit(busy_snapshot: Snapshot) -> None:
+    between = replace(busy_snapshot, running=None, phase=None)
+    assert between.fresh
+
+    assert text_of([limit_row(between, 80)]).strip() == "no trial runs at this moment"
 
 
 @pytest.mark.parametrize(

@@ -165,8 +165,10 @@ def limit_row(snapshot: Snapshot, width: int) -> Row:
     if not snapshot.fresh and snapshot.running is None and snapshot.at_ns >= snapshot.end_ns:
         return ((" over  ", "dim"), (shorten(snapshot.facts.verdict or state.text, width - 8), ""))
     found = diagnose(snapshot)
+    if found.moot:
+        return ((" " + shorten(found.evidence, width - 1), found.tone),)
     head = f" limited by {found.limit} " if found.limit else " no single limit "
     return (
-        (shorten(head, width), found.tone or ""),
+        (shorten(head, width), found.tone),
         (" " + shorten(found.evidence, max(0, width - len(head) - 2)), ""),
     )
