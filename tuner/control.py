@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
+    from typing import Any
+
+T = TypeVar("T")
 
 
 class Control:
@@ -90,9 +93,24 @@ class Control:
             self.interrupt.clear()
 
     def end_trial(self) -> None:
-        """Nothing is left to skip."""
+        """Nothing is left to skip: the trial has its result, or none will come."""
         self.trial = None
 
     async def gate(self) -> None:
         """Wait while paused."""
         await self._running.wait()
+
+    async def unless_interrupted(self, work: Coroutine[Any, Any, T]) -> tuple[T] | tuple[()]:
+        """The result of something that takes long, in a tuple; an empty one when the operator broke it off."""
+        if self.interrupt.is_set():
+            work.close()
+            return ()
+        waiting = asyncio.ensure_future(work)
+        interrupted = asyncio.ensure_future(self.interrupt.wait())
+        try:
+            await asyncio.wait({waiting, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+            return (await waiting,) if waiting.done() else ()
+        finally:
+            interrupted.cancel()
+            waiting.cancel()
+            await asyncio.wait({waiting})

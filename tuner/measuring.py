@@ -95,8 +95,7 @@ async def measure_levels(
         while (value := chooser.next(measurement.levels(bench.objective))) is not None:
             if incumbent is not None and not _is_worth_it(bench, measurement, incumbent):
                 break
-            await bench.control.gate()
-            if bench.control.interrupt.is_set():
+            if not await bench.control.unless_interrupted(bench.control.gate()):
                 break
             level = Level(bench.plan.load.kind, value)
             running = _run_level(bench, number, params, server, info, level, watchdog)

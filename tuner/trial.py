@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from engines.launch.base import RunningServer
     from sessions.records import Metrics, Params
     from tuner.bench import Bench
+    from tuner.control import Control
     from tuner.load.result import LevelResult
     from tuner.quality.checking import GateAnswer
     from tuner.search.levels import LevelChooser
@@ -106,15 +107,10 @@ async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None]
     gate: GateAnswer | None = None
     try:
         server = await bench.upkeep.bring(number, order.params)
-        if not bench.control.interrupt.is_set():
-            info = await asyncio.wait_for(_read_back(bench, number, server), READ_BACK_S)
-            gate = await _ask_gate(bench, number, order, server, info)
-            if gate is not None and gate.refusal is not None:
-                outcome = _failed(number, order, gate.refusal)
-            else:
-                outcome = await _judge(bench, number, order, server, info)
-        else:
-            outcome = TrialResult(number, "skipped")
+        met = await bench.control.unless_interrupted(_meet(bench, number, order, server))
+        if met:
+            info, gate = met[0]
+            outcome = await _judge(bench, number, order, server, info, gate)
     except (MissingProgram, CannotStart, NoRuntime, BadWorkload) as error:
         # No other configuration would fare better.
         bench.recorder.end_trial(number, "failed", failure=FailureRecord("cannot_start", str(error), "", ()))
@@ -132,16 +128,24 @@ async def run_trial(bench: Bench, order: Order, on_number: Callable[[int], None]
         failure = Failure("hung", f"the server was ready and then did not answer for {READ_BACK_S:g} s")
         outcome = _failed(number, order, await _cause(bench, server, failure))
     finally:
+        # Told now: a wish that comes while the server is being stopped comes too late to take the result away.
+        outcome = _broken_off(bench.control, number) or outcome
+        bench.control.end_trial()
         if server is not None:
             well = outcome is not None and outcome.score is not None
             await bench.upkeep.give_back(number, server, order.params, well=well)
-        bench.control.end_trial()
-    if bench.control.stop.is_set():
-        outcome = TrialResult(number, "interrupted")
-    elif bench.control.skipping:
-        outcome = TrialResult(number, "skipped")
+    assert outcome is not None
+    if outcome.state == "failed":  # it might have been tried again: then a resume does that
+        outcome = _broken_off(bench.control, number) or outcome
     _record(bench, outcome)
     return replace(outcome, gate=gate)
+
+
+def _broken_off(control: Control, number: int) -> TrialResult | None:
+    """What becomes of a trial that the operator ended before it had its result; None when nobody did."""
+    if control.stop.is_set():
+        return TrialResult(number, "interrupted")
+    return TrialResult(number, "skipped") if control.skipping else None
 
 
 async def _cause(bench: Bench, server: RunningServer | None, failure: Failure) -> Failure:
@@ -151,23 +155,25 @@ async def _cause(bench: Bench, server: RunningServer | None, failure: Failure) -
     return await why_unwell(server, bench.http) or failure
 
 
-async def _ask_gate(
-    bench: Bench, number: int, order: Order, server: RunningServer, info: ServerInfo
-) -> GateAnswer | None:
-    """Ask the order's gate, and tell what it found at once: other trials may wait for it."""
-    answer = None if order.gate is None else await order.gate(bench, number, server, info)
-    if answer is not None:
-        bench.on_gate(number, answer)
-    return answer
-
-
-async def _judge(bench: Bench, number: int, order: Order, server: RunningServer, info: ServerInfo) -> TrialResult:
-    """Measure a running server and say what it is worth."""
-    chooser, incumbent = order.chooser, order.incumbent
-    measurement = await measure_levels(bench, number, order.params, server, info, chooser, incumbent)
+async def _judge(
+    bench: Bench, number: int, order: Order, server: RunningServer, info: ServerInfo, gate: GateAnswer | None
+) -> TrialResult:
+    """Measure a running server, unless its gate refuses it, and say what it is worth."""
+    if gate is not None and gate.refusal is not None:
+        return _failed(number, order, gate.refusal)
+    measurement = await measure_levels(bench, number, order.params, server, info, order.chooser, order.incumbent)
     if order.kind == REFERENCE:
         return TrialResult(number, "complete")
     return _worth(bench, number, measurement)
+
+
+async def _meet(bench: Bench, number: int, order: Order, server: RunningServer) -> tuple[ServerInfo, GateAnswer | None]:
+    """What the server says of itself, and what the order's gate found; that is told at once: other trials may wait for it."""
+    info = await asyncio.wait_for(_read_back(bench, number, server), READ_BACK_S)
+    gate = None if order.gate is None else await order.gate(bench, number, server, info)
+    if gate is not None:
+        bench.on_gate(number, gate)
+    return info, gate
 
 
 async def _read_back(bench: Bench, number: int, server: RunningServer) -> ServerInfo:

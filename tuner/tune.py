@@ -185,11 +185,11 @@ class TuneJob:
             return lanes
         with SessionReader(self._bench.recorder.path) as reader:
             facts = reader.meta().get(NEIGHBOURS)
-            baseline = reader.trials()[self.best[0]]
-        if facts is None:
-            found = await self._check_neighbours(baseline)
-            facts = {} if found is None else found
-        return 1 if facts.get("disturbed") else lanes
+            best = reader.trials()[self.best[0]]
+        await self._bench.control.gate()
+        if facts is None and not self._bench.control.stop.is_set():
+            facts = await self._check_neighbours(best)
+        return 1 if facts and facts.get("disturbed") else lanes
 
     async def _check_neighbours(self, trial: Trial) -> dict[str, Any] | None:
         bench = self._bench
@@ -268,7 +268,10 @@ class TuneJob:
             result = await self._fleet.run(order, gpus, lambda number: self._link_if_possible(search, proposal, number))
             self._budget.spend(proposal.params, time.monotonic() - begun_s)
             attempt += 1
-            if last or bench.control.stop.is_set() or not _may_be_chance(proposal, result):
+            if last or not _may_be_chance(proposal, result):
+                return result
+            await bench.control.gate()
+            if bench.control.stop.is_set():
                 return result
 
     def _link_if_possible(self, search: StudySearch, proposal: Proposal, number: int) -> None:

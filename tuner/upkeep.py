@@ -17,7 +17,7 @@ from tuner.server import launch_spec, launcher_for, pre_check_spec, runs_here, s
 from tuner.variants import knobs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from typing import Any
 
     import aiohttp
@@ -181,7 +181,7 @@ class Upkeep:
         self.recorder.start_phase(number, "reload")
         begun_s = time.monotonic()
         try:
-            finished = await self._unless_interrupted(
+            finished = await self.control.unless_interrupted(
                 self.engine.reload(self.http, kept.server.url, reloaded, emptied=self._settled)
             )
         except StartFailed:
@@ -217,7 +217,7 @@ class Upkeep:
         self.up.append(self)
         try:
             wait_ready = server.wait_ready(self.http, self.plan.engine.start_timeout_s)
-            finished = await self._unless_interrupted(wait_ready)
+            finished = await self.control.unless_interrupted(wait_ready)
             if not finished:
                 return server
             phases.ready()
@@ -248,7 +248,12 @@ class Upkeep:
         if spec is None:
             return
         self.recorder.start_phase(number, "prepare")
-        finished = await launcher_for(self.plan.engine).run_to_end(spec, PRE_CHECK_LIMIT_S)
+        checked = await self.control.unless_interrupted(
+            launcher_for(self.plan.engine).run_to_end(spec, PRE_CHECK_LIMIT_S)
+        )
+        if not checked:
+            raise StartFailed(Failure("stopped", "the check was broken off", infeasible=False))
+        finished = checked[0]
         for line in finished.lines:
             self.recorder.log("pre-check", "info", line)
         if finished.exit_code == 0:
@@ -272,7 +277,7 @@ class Upkeep:
             return
         self.recorder.start_phase(number, "build")
         begun_s = time.monotonic()
-        finished = await self._unless_interrupted(
+        finished = await self.control.unless_interrupted(
             run_builds(spec, lambda line: self.recorder.log("build", "info", line))
         )
         if not finished:
@@ -280,18 +285,6 @@ class Upkeep:
         if finished[0]:
             words = " and ".join(finished[0])
             self.recorder.log("worker", "info", f"trial {number}: {words} took {time.monotonic() - begun_s:.0f} s")
-
-    async def _unless_interrupted(self, work: Coroutine[Any, Any, Any]) -> tuple[Any, ...]:
-        """The result of a wait, in a tuple; an empty one when the operator broke it off."""
-        waiting = asyncio.ensure_future(work)
-        interrupted = asyncio.ensure_future(self.control.interrupt.wait())
-        try:
-            await asyncio.wait({waiting, interrupted}, return_when=asyncio.FIRST_COMPLETED)
-            return (await waiting,) if waiting.done() else ()
-        finally:
-            interrupted.cancel()
-            waiting.cancel()
-            await asyncio.wait({waiting})
 
     async def _stop(self, number: int, server: RunningServer) -> None:
         """Stop it, and wait until its GPU memory is free."""

@@ -231,7 +231,7 @@ class Worker:
         number = self._control.skip(named)
         if number is not None:
             return "done", f"trial {number} is left"
-        return "refused", "no trial is running" if named is None else f"trial {named} is not running any more"
+        return "refused", f"{'no trial' if named is None else f'trial {named}'} is being started or measured now"
 
 
 def work(path: Path) -> int:
