@@ -13,6 +13,8 @@ from engines.knob import Knob
 QFORMAT = "quantize.qformat"
 KV_QFORMAT = "quantize.kv_cache_dtype"
 TP, PP = "tensor_parallel_size", "pipeline_parallel_size"
+BATCH_TUNING = "scheduler_config.dynamic_batch_config.enable_batch_size_tuning"
+BUDGET_TUNING = "scheduler_config.dynamic_batch_config.enable_max_num_tokens_tuning"
 BUILD = "build."
 """Knobs of trtllm-build: the flag after the dot."""
 
@@ -82,10 +84,8 @@ RUN_KNOBS = (
     Knob("scheduler_config.context_chunking_policy", "choice", None,
          choices=(None, "FIRST_COME_FIRST_SERVED", "EQUAL_PROGRESS"), requires={"enable_chunked_prefill": (True,)},
          help="Whose prompt gets the rest of the token budget."),
-    Knob("scheduler_config.dynamic_batch_config.enable_batch_size_tuning", "bool", True,
-         help="The server fits its batch size to the load."),
-    Knob("scheduler_config.dynamic_batch_config.enable_max_num_tokens_tuning", "bool", False,
-         help="The server fits its token budget to the load."),
+    Knob(BATCH_TUNING, "bool", True, help="The server fits its batch size to the load."),
+    Knob(BUDGET_TUNING, "bool", False, help="The server fits its token budget to the load."),
     Knob("enable_chunked_prefill", "bool", False, searched=True, help="Split long prompts over iterations."),
     Knob("batching_type", "choice", "INFLIGHT", choices=("INFLIGHT", "STATIC"), help="Whether requests join a running batch."),
     Knob("extended_runtime_perf_knob_config.multi_block_mode", "bool", True, help="Split long attention over the GPU."),
@@ -95,7 +95,6 @@ RUN_KNOBS = (
          help="Capture decode steps as CUDA graphs."),
     Knob("extended_runtime_perf_knob_config.cuda_graph_cache_size", "int", 0, 0, 4096,
          requires={"extended_runtime_perf_knob_config.cuda_graph_mode": (True,)}, help="Captured graphs that are kept."),
-    Knob("stream_interval", "int", 1, 1, 128, choices=(1, 2, 4, 8, 10, 16, 20, 32), help="Iterations per streamed answer."),
     Knob("num_postprocess_workers", "int", 0, 0, 64, choices=(0, 1, 2, 4, 8), help="Processes for detokenising."),
 )  # fmt: skip
 """Read at the start: a change costs a restart."""

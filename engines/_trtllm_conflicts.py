@@ -140,7 +140,10 @@ def _speculation_conflict(params: Mapping[str, Value]) -> str | None:
     if method in _WITHOUT_PIPELINE and params.get("cp_config.cp_type") == "HELIX":
         return f"speculation by {method} does not go with HELIX"
     if method in WITH_DRAFT_MODEL and not any(params.get(key) for key in _MODEL_KEYS):
-        return f"speculation by {method} needs a draft model: set speculative_config.speculative_model"
+        return (
+            f"speculation by {method} needs a draft model: set speculative_config.speculative_model"
+            " (before 1.2: speculative_model_dir)"
+        )
     if method in ("NGram", *WITH_DRAFT_MODEL) and not params.get(DRAFT_LENGTH):
         return f"speculation by {method} needs {DRAFT_LENGTH}"
     return None

@@ -9,7 +9,7 @@ from engines._trtllm_versioned import (
     GRAPHS_ON,
     VersionedKnob,
 )
-from engines._trtllm_versions import LATE, V1_2, V1_3
+from engines._trtllm_versions import LATE, V1_1, V1_2, V1_3
 from engines.knob import Knob
 
 _GRAPHS = {GRAPHS_ON: (True,)}
@@ -49,7 +49,7 @@ _GRAPH_KNOBS = (
         "torch_compile_config.capture_num_tokens", "list", None,
         requires={**_COMPILED, "torch_compile_config.enable_piecewise_cuda_graph": (True,)},
         help="Token counts to capture piecewise graphs for, such as 128,256,512.",
-    )),
+    ), since=V1_1),
     VersionedKnob(Knob(
         "torch_compile_config.enable_userbuffers", "bool", True, requires=_COMPILED,
         help="Communicate through registered buffers.",
@@ -69,7 +69,9 @@ _GRAPH_KNOBS = (
     ), since=LATE),
 )  # fmt: skip
 
-_OLD_MOE = ("CUTLASS", "CUTEDSL", "TRTLLM", "DEEPGEMM", "VANILLA", "TRITON", "WIDEEP")
+_FIRST_MOE = ("CUTLASS", "CUTEDSL", "WIDEEP", "TRTLLM", "DEEPGEMM", "VANILLA")
+_OLD_MOE = (*_FIRST_MOE, "TRITON")
+_V1_3_MOE = ("AUTO", *_OLD_MOE, "DENSEGEMM", "MARLIN", "MEGAMOE_DEEPGEMM")
 _NEW_MOE = (
     *("AUTO", "CUTLASS", "CUTEDSL", "TRTLLM", "DEEPGEMM", "VANILLA", "TRITON", "DENSEGEMM", "MARLIN"),
     *("MEGAMOE_DEEPGEMM", "MEGAMOE_CUTEDSL", "CUTEDSL_FC12"),
@@ -77,11 +79,17 @@ _NEW_MOE = (
 _MOE_HELP = "Expert kernels; TRTLLM and CUTEDSL need Blackwell, TRITON is for MXFP4 on Hopper."
 
 _MOE_KNOBS = (
-    VersionedKnob(Knob("moe_config.backend", "choice", "CUTLASS", choices=_OLD_MOE, help=_MOE_HELP), until=V1_2),
+    VersionedKnob(Knob("moe_config.backend", "choice", "CUTLASS", choices=_FIRST_MOE, help=_MOE_HELP), until=V1_1),
+    VersionedKnob(Knob(
+        "moe_config.backend", "choice", "CUTLASS", choices=_OLD_MOE, help=_MOE_HELP,
+    ), since=V1_1, until=V1_2),
     VersionedKnob(Knob(
         "moe_config.backend", "choice", "AUTO", choices=("AUTO", *_OLD_MOE), help=_MOE_HELP,
     ), since=V1_2, until=V1_3),
-    VersionedKnob(Knob("moe_config.backend", "choice", "AUTO", choices=_NEW_MOE, help=_MOE_HELP), since=V1_3),
+    VersionedKnob(Knob(
+        "moe_config.backend", "choice", "AUTO", choices=_V1_3_MOE, help=_MOE_HELP,
+    ), since=V1_3, until=LATE),
+    VersionedKnob(Knob("moe_config.backend", "choice", "AUTO", choices=_NEW_MOE, help=_MOE_HELP), since=LATE),
     VersionedKnob(Knob(
         "moe_config.max_num_tokens", "int", None, 64, 1_000_000, log=True,
         help="Tokens that go through the experts at once; saves memory with attention DP.",
@@ -91,7 +99,7 @@ _MOE_KNOBS = (
     )),
     VersionedKnob(Knob(
         "moe_config.disable_finalize_fusion", "bool", False, help="Do not fuse the sum over experts.",
-    )),
+    ), since=V1_1),
     VersionedKnob(Knob(
         "moe_config.use_low_precision_moe_combine", "bool", False,
         help="Exchange expert results in lower precision; changes the answers a little.",
@@ -109,23 +117,23 @@ _KERNEL_KNOBS = (
     ), since=V1_3),
     VersionedKnob(Knob(
         "nvfp4_gemm_config.allowed_backends", "list", None,
-        help="Kernels tried for NVFP4 matrices: cutlass, cublaslt, cuda_core, cutedsl, marlin; joined with commas.",
-    ), since=V1_3),
+        help="Kernels tried for NVFP4 matrices: cutlass, cublaslt, cuda_core, cutedsl, late 1.3 marlin; joined with commas.",
+    ), since=V1_2),
     VersionedKnob(Knob(
         "enable_autotuner", "bool", True, help="Try kernels at start; results can differ from start to start.",
     )),
     VersionedKnob(Knob(
         "use_cute_dsl_blockscaling_mm", "bool", False, help="CuTe DSL kernels for block-scaled matrices; Blackwell.",
-    ), since=V1_2),
+    ), since=V1_3),
     VersionedKnob(Knob(
         "use_cute_dsl_blockscaling_bmm", "bool", False, help="The same for batched ones; Blackwell.",
-    ), since=V1_2),
+    ), since=V1_3),
     VersionedKnob(Knob(
         "enable_min_latency", "bool", False, help="Kernels for the lowest latency; Llama 4 only.",
     )),
     VersionedKnob(Knob(
         "sampler_type", "choice", "auto", choices=("auto", "TorchSampler", "TRTLLMSampler"), help="The sampler.",
-    ), until=LATE),
+    ), since=V1_1, until=LATE),
     VersionedKnob(Knob(
         "dtype", "choice", "auto", choices=("auto", "float16", "bfloat16", "float32"), coarse=True,
         help="Data type of the weights.",
@@ -172,10 +180,10 @@ _REPORT_KNOBS = (
     VersionedKnob(Knob(
         "perf_metrics_max_requests", "int", 0, 0, 1_000_000,
         help="Finished requests kept for /perf_metrics: their queue, prefill and decode times.",
-    ), since=(1, 1), until=LATE),
+    ), since=V1_1, until=LATE),
     VersionedKnob(Knob(
         "max_stats_len", "int", 1000, -1, 10_000_000, help="Iteration records kept until they are read; -1: all.",
-    ), since=V1_3),
+    ), since=V1_2),
     VersionedKnob(Knob(
         "iter_stats_max_iterations", "int", None, -1, 10_000_000, help="The same for the HTTP side's copy.",
     )),

@@ -25,6 +25,8 @@ _CHUNKED = {"enable_chunked_prefill": (True,)}
 _BALANCED = {"enable_attention_dp": (True,), "attention_dp_config.enable_balance": (True,)}
 _REUSE = {"kv_cache_config.enable_block_reuse": (True,)}
 _V2 = {"kv_cache_config.use_kv_cache_manager_v2": (True, "auto")}
+_ALL_REDUCE = ("AUTO", "NCCL", "UB", "MINLATENCY", "ONESHOT", "TWOSHOT", "LOWPRECISION", "MNNVL")
+_ALL_REDUCE_HELP = "How ranks add up; NCCL where peer access is missing."
 
 SIZE_KNOBS = (
     VersionedKnob(Knob(
@@ -65,14 +67,14 @@ SIZE_KNOBS = (
     VersionedKnob(Knob(
         "scheduler_config.waiting_queue_policy", "choice", "fcfs", choices=("fcfs", "priority"),
         help="Who is admitted next: first come, or by the priority of the request.",
-    ), since=V1_2),
+    ), since=V1_3),
     VersionedKnob(Knob(
         "scheduler_config.use_python_scheduler", "bool", False, help="The scheduler written in Python.",
     ), since=V1_3),
     VersionedKnob(Knob(
         "scheduler_config.enable_prefix_aware_scheduling", "bool", True, requires=_REUSE,
         help="Admit requests whose prompt is in the cache first.",
-    ), since=V1_3),
+    ), since=LATE),
     VersionedKnob(Knob(
         "batch_wait_timeout_ms", "float", 0.0, 0.0, 10_000.0,
         help="Hold admission up to this long to fill a batch: TTFT for throughput.",
@@ -124,7 +126,7 @@ KV_KNOBS = (
     VersionedKnob(Knob(
         "kv_cache_config.max_gpu_total_bytes", "int", 0, 0, 2**44,
         help="Most bytes of the KV cache; 0: no such limit. The smallest of the limits counts.",
-    )),
+    ), since=V1_1),
     VersionedKnob(Knob(
         "kv_cache_config.dtype", "choice", "auto", choices=("auto", "fp8"), coarse=True,
         help="Data type of the KV cache; fp8 doubles its tokens and needs SM89 or newer.",
@@ -152,7 +154,7 @@ KV_KNOBS = (
     VersionedKnob(Knob(
         "kv_cache_config.tokens_per_block", "choice", DEFAULT_TOKENS_PER_BLOCK, choices=(16, 32, 64, 128),
         help="Tokens of one KV block; some attention kernels force 64.",
-    )),
+    ), since=V1_1),
     VersionedKnob(Knob(
         "kv_cache_config.host_cache_size", "int", None, 0, 2**44,
         help="Host memory for KV blocks in bytes, per rank.",
@@ -197,7 +199,7 @@ KV_KNOBS = (
     VersionedKnob(Knob(
         "kv_cache_config.mamba_ssm_cache_dtype", "choice", "auto",
         choices=("auto", "float16", "bfloat16", "float32"), help="Data type of the state of Mamba layers.",
-    ), since=V1_3),
+    ), since=V1_1),
     VersionedKnob(Knob(
         "kv_cache_config.avg_seq_len", "int", None, 1, 10_000_000, requires=_V2,
         help="Usual length of a request; divides the pool between kinds of layers.",
@@ -256,15 +258,15 @@ PARALLEL_KNOBS = (
     VersionedKnob(Knob(
         "attention_dp_config.enable_balance", "bool", False, requires={"enable_attention_dp": (True,)},
         help="Hold requests back so that the ranks' prefills fall together.",
-    ), since=V1_1),
+    )),
     VersionedKnob(Knob(
         "attention_dp_config.timeout_iters", "int", 50, 0, 10_000, requires=_BALANCED,
         help="Iterations a prefill is held back at most.",
-    ), since=V1_1),
+    )),
     VersionedKnob(Knob(
         "attention_dp_config.batching_wait_iters", "int", 10, 0, 10_000, requires=_BALANCED,
         help="Iterations to wait for more prefills.",
-    ), since=V1_1),
+    )),
     VersionedKnob(Knob(
         "attention_dp_config.enable_kv_cache_aware_routing", "bool", False,
         requires={"enable_attention_dp": (True,)}, help="Send a request to the rank that has its prefix.",
@@ -276,15 +278,17 @@ PARALLEL_KNOBS = (
     VersionedKnob(Knob(
         "pp_partition", "list", None, requires={"pipeline_parallel_size": (2, 4, 8, 16)},
         help="Layers of each pipeline stage, such as 20,20,20,20.",
-    )),
+    ), since=V1_2),
     VersionedKnob(Knob(
         "gpus_per_node", "int", None, 1, 64, help="GPUs of a node; left out: detected.",
     )),
     VersionedKnob(Knob(
-        "allreduce_strategy", "choice", "AUTO",
-        choices=("AUTO", "NCCL", "UB", "MINLATENCY", "ONESHOT", "TWOSHOT", "LOWPRECISION", "MNNVL", "NCCL_SYMMETRIC"),
-        requires={"tensor_parallel_size": (2, 4, 8, 16)},
-        help="How ranks add up; NCCL where peer access is missing.",
+        "allreduce_strategy", "choice", "AUTO", choices=_ALL_REDUCE,
+        requires={"tensor_parallel_size": (2, 4, 8, 16)}, help=_ALL_REDUCE_HELP,
+    ), until=V1_1),
+    VersionedKnob(Knob(
+        "allreduce_strategy", "choice", "AUTO", choices=(*_ALL_REDUCE, "NCCL_SYMMETRIC"),
+        requires={"tensor_parallel_size": (2, 4, 8, 16)}, help=_ALL_REDUCE_HELP,
     ), since=V1_1),
 )  # fmt: skip
 """Parallelism (contract 5.3)."""

@@ -41,8 +41,11 @@ if TYPE_CHECKING:
 CONFIG_FILE = "trtllm-serve.yaml"
 SERVER_INFO_TIMEOUT_S = 30.0
 
-STATS_KEYS: Mapping[str, Value] = {"enable_iter_perf_stats": True, "return_perf_metrics": True}
-"""Turn `/metrics` and `/prometheus/metrics` on (contract trtllm 10)."""
+ITERATION_STATS = "enable_iter_perf_stats"
+"""Turns `/metrics` on (contract trtllm 10)."""
+
+REQUEST_STATS = "return_perf_metrics"
+"""Turns `/prometheus/metrics` on; 1.0 does not know the key, and an unknown key stops the server."""
 
 AS_ROOT: Mapping[str, str] = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 """In a container the user is usually root, whom Open MPI refuses to serve (contract trtllm 1.6)."""
@@ -210,9 +213,7 @@ def yaml_text(params: Mapping[str, Value], version: str = "") -> str:
     Builds in which Prometheus and `/metrics` race for one queue get the statistics without `return_perf_metrics`; those
     that still have `/perf_metrics` are not asked for it, since its records cost memory until they are read.
     """
-    stats = dict(STATS_KEYS)
-    if is_before(version, TEE):
-        stats["return_perf_metrics"] = False
+    stats = {ITERATION_STATS: True} if is_before(version, TEE) else {ITERATION_STATS: True, REQUEST_STATS: True}
     return yaml.safe_dump(nested(knobs_of(version), params) | stats, sort_keys=True, default_flow_style=False)
 
 

@@ -11,11 +11,11 @@ import yaml
 from engines._flags import batch_for, check_arguments
 from engines._knobs import check_params
 from engines._trtllm_build import build_key, build_steps, is_engine
-from engines._trtllm_build_tables import BUILD, KNOBS, PP, QFORMAT, TP
+from engines._trtllm_build_tables import BATCH_TUNING, BUDGET_TUNING, BUILD, KNOBS, PP, QFORMAT, TP
 from engines._trtllm_failures import FAILURES
 from engines._trtllm_versioned import BATCH_SIZES
 from engines._trtllm_versions import LATE, is_before, parse_version
-from engines._trtllm_yaml import nested
+from engines._trtllm_yaml import nested, put
 from engines.errors import BadConfiguration
 from engines.trtllm import CONFIG_FILE, OPTION_ALIASES, OWN_OPTIONS, Trtllm, config_option, version_of
 
@@ -32,6 +32,9 @@ _NAMES = {
     "max_batch_size": f"{BUILD}max_batch_size",
     "max_seq_len": f"{BUILD}max_seq_len",
 }
+MOVING_AVERAGE_WINDOW = 128
+"""Requests over which the server's own batch tuning looks at lengths, where nobody says else."""
+
 _KNOWN = frozenset(knob.name for knob in KNOBS)
 
 
@@ -127,10 +130,18 @@ def _is_set(knob: Knob, params: Mapping[str, Value]) -> bool:
 
 
 def _yaml(params: Mapping[str, Value]) -> str:
-    """The settings that are read at the start, with the statistics switched on."""
+    """The settings that are read at the start. This backend keeps its statistics unasked, and has no key for that.
+
+    An object `scheduler_config` replaces the one that `trtllm-serve` makes, which fits the batch size to the load; and
+    the members of `dynamic_batch_config` have no defaults. So all of it is written, or nothing.
+    """
     names = {knob.name for knob in KNOBS if knob.cost == "restart"}
     told = nested(KNOBS, {name: value for name, value in params.items() if name in names})
-    return yaml.safe_dump(told | {"enable_iter_perf_stats": True}, sort_keys=True, default_flow_style=False)
+    if "scheduler_config" in told:
+        put(told, BATCH_TUNING, params.get(BATCH_TUNING) is not False)
+        put(told, BUDGET_TUNING, params.get(BUDGET_TUNING) is True)
+        put(told, "scheduler_config.dynamic_batch_config.dynamic_batch_moving_average_window", MOVING_AVERAGE_WINDOW)
+    return yaml.safe_dump(told, sort_keys=True, default_flow_style=False)
 
 
 ENGINE = TrtllmEngines()

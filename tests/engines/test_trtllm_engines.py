@@ -88,8 +88,36 @@ def test_the_engine_is_built_from_a_quantised_checkpoint_and_served_with_the_mod
     assert yaml.safe_load(text) == {
         "kv_cache_config": {"free_gpu_memory_fraction": 0.95},
         "extended_runtime_perf_knob_config": {"cuda_graph_mode": True},
-        "enable_iter_perf_stats": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("params", "tuned"),
+    [
+        ({"scheduler_config.capacity_scheduler_policy": "MAX_UTILIZATION"}, (True, False)),
+        ({"scheduler_config.dynamic_batch_config.enable_batch_size_tuning": False}, (False, False)),
+        ({"scheduler_config.dynamic_batch_config.enable_max_num_tokens_tuning": True}, (True, True)),
+    ],
+)
+def test_a_scheduler_setting_keeps_the_tuning_that_trtllm_serve_switches_on(
+    params: dict[str, Value], tuned: tuple[bool, bool], tmp_path: Path
+) -> None:
+    (text,) = launch(tmp_path, params).files.values()
+
+    dynamic = yaml.safe_load(text)["scheduler_config"]["dynamic_batch_config"]
+    assert dynamic == {
+        "enable_batch_size_tuning": tuned[0],
+        "enable_max_num_tokens_tuning": tuned[1],
+        "dynamic_batch_moving_average_window": 128,
+    }
+
+
+def test_without_settings_the_file_is_an_empty_mapping_since_this_backend_refuses_the_keys_of_the_other(
+    tmp_path: Path,
+) -> None:
+    (text,) = launch(tmp_path, {}).files.values()
+
+    assert yaml.safe_load(text) == {}
 
 
 def test_only_settings_of_the_build_make_another_engine(tmp_path: Path) -> None:
@@ -107,7 +135,7 @@ def test_only_settings_of_the_build_make_another_engine(tmp_path: Path) -> None:
     assert {step.output for step in precision.builds}.isdisjoint({step.output for step in base.builds})
     assert (
         ENGINE.build_key({})
-        == ENGINE.build_key({"stream_interval": 4})
+        == ENGINE.build_key({"num_postprocess_workers": 4})
         != ENGINE.build_key({"build.max_batch_size": 8})
     )
 
@@ -223,8 +251,8 @@ async def test_a_trial_shows_that_it_builds_and_the_next_one_does_not(tmp_path: 
             places=Places(tmp_path / "work", 1),
             on_ready=nothing,
         )
-        for streamed in (1, 4):
-            params: dict[str, Value] = {"build.max_batch_size": 64, "stream_interval": streamed}
+        for workers in (1, 4):
+            params: dict[str, Value] = {"build.max_batch_size": 64, "num_postprocess_workers": workers}
             number = recorder.start_trial("search", params)
             with pytest.raises(MissingProgram, match="trtllm-serve"):
                 await upkeep.bring(number, params)

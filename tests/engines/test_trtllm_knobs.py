@@ -53,7 +53,15 @@ def test_the_forms_of_one_setting_do_not_overlap() -> None:
     [
         ("batch_wait_timeout_ms", "1.1.0", "1.0.0"),
         ("context_parallel_size", "1.2.0", "1.1.0"),
-        ("scheduler_config.waiting_queue_policy", "1.2.0rc1", "1.1.0"),
+        ("kv_cache_config.tokens_per_block", "1.1.0", "1.0.0"),
+        ("kv_cache_config.max_gpu_total_bytes", "1.1.0", "1.0.0"),
+        ("speculative_config.max_concurrency", "1.1.0", "1.0.0"),
+        ("max_stats_len", "1.2.1", "1.1.0"),
+        ("pp_partition", "1.2.1", "1.1.0"),
+        ("scheduler_config.waiting_queue_policy", "1.3.0rc20", "1.2.1"),
+        ("use_cute_dsl_blockscaling_mm", "1.3.0rc20", "1.2.1"),
+        ("scheduler_config.enable_prefix_aware_scheduling", "1.3.0rc27", "1.3.0rc20"),
+        ("speculative_config.acceptance_rate_threshold", "1.3.0rc28", "1.3.0rc20"),
         ("enable_early_first_token_response", "1.3.0rc1", "1.2.1"),
         ("prefill_cuda_graph_backend", "1.3.0rc21", "1.3.0rc20"),
         ("num_serve_frontends", "1.3.0rc28", "1.3.0rc12"),
@@ -71,6 +79,7 @@ def test_a_setting_begins_with_its_version(name: str, first: str, before: str) -
         ("perf_metrics_max_requests", "1.2.1", "1.3.0rc28"),
         ("speculative_config.speculative_model_dir", "1.1.0", "1.2.1"),
         ("speculative_config.num_nextn_predict_layers", "1.2.1", "1.3.0rc12"),
+        ("speculative_config.acceptance_length_threshold", "1.3.0rc20", "1.3.0rc28"),
     ],
 )
 def test_a_setting_ends_with_its_version(name: str, last: str, after: str) -> None:
@@ -81,14 +90,22 @@ def test_a_setting_ends_with_its_version(name: str, last: str, after: str) -> No
 def test_values_are_those_of_the_version() -> None:
     assert "nvfp4" not in choices("1.1.0", "kv_cache_config.dtype")
     assert "nvfp4" in choices("1.2.1", "kv_cache_config.dtype")
-    assert "WIDEEP" in choices("1.2.1", "moe_config.backend")
-    assert "WIDEEP" not in choices("1.3.0rc20", "moe_config.backend")
-    assert "Eagle" in choices("1.1.0", "speculative_config.decoding_type")
-    assert "Eagle3" in choices("1.2.1", "speculative_config.decoding_type")
+    assert "TRITON" not in choices("1.0.0", "moe_config.backend")
+    assert "WIDEEP" in choices("1.3.0rc20", "moe_config.backend")
+    assert "WIDEEP" not in choices("1.3.0rc28", "moe_config.backend")
+    assert "NCCL_SYMMETRIC" not in choices("1.0.0", "allreduce_strategy")
     assert "FORCE_CHUNK" in choices("", "scheduler_config.context_chunking_policy")
 
 
-@pytest.mark.parametrize("version", LADDER[2:])
+@pytest.mark.parametrize("version", ["1.0.0", "1.1.0", "1.2.1"])
+def test_methods_of_speculation_are_spelt_as_the_version_reads_them(version: str) -> None:
+    methods = choices(version, "speculative_config.decoding_type")
+
+    assert methods == (None, "NGram", "Eagle", "MTP", "DraftTarget", "AUTO")
+    assert {"Eagle3", "Draft_Target"} <= set(choices("1.3.0rc20", "speculative_config.decoding_type"))
+
+
+@pytest.mark.parametrize("version", LADDER)
 def test_the_simulated_server_takes_the_file_of_all_defaults(version: str) -> None:
     knobs = ENGINE.knobs(version)
     text = yaml_text({knob.name: knob.default for knob in knobs}, version)

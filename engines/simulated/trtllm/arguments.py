@@ -11,12 +11,7 @@ from typing import Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
-from engines.simulated.trtllm.versions import (
-    V1_2,
-    V1_3,
-    V1_3_LATE,
-    ServerVersion,
-)
+from engines.simulated.trtllm.versions import V1_1, V1_2, V1_3, V1_3_LATE, ServerVersion
 
 
 class StrictModel(BaseModel):
@@ -224,26 +219,37 @@ class TorchLlmArgs(StrictModel):
     fail_fast_on_attention_window_too_large: bool = False
 
 
-ADDED_IN: Final[dict[str, ServerVersion]] = {
-    "env_overrides": V1_2,
-    "model_kwargs": V1_2,
-    "scheduler_config.waiting_queue_policy": V1_2,
-    "enable_early_first_token_response": V1_3,
-    "enable_energy_metrics": V1_3,
-    "kv_cache_config.iteration_stats_interval": V1_3,
-    "kv_cache_config.use_kv_cache_manager_v2": V1_3,
-    "scheduler_config.enable_prefix_aware_scheduling": V1_3,
-    "scheduler_config.use_python_scheduler": V1_3,
-    "telemetry_config": V1_3,
-    "num_serve_frontends": V1_3_LATE,
-    "otlp_traces_endpoint": V1_2,
-    "per_request_spec_decode_stats": V1_3_LATE,
-    "perf_metrics_output_dir": V1_3_LATE,
-    "prefill_capture_num_tokens": V1_3_LATE,
-    "prefill_cuda_graph_backend": V1_3_LATE,
-    "prometheus_metrics_config": V1_3,
-}
-"""First version that knows a key; older ones refuse it. Keys not listed exist since 1.0 as far as the contract says."""
+_ADDED: Final = (
+    (V1_1, (
+        "batch_wait_max_tokens_ratio", "batch_wait_timeout_iters", "batch_wait_timeout_ms", "enable_lm_head_tp_in_adp",
+        "kv_cache_config.attention_dp_events_gather_period_ms", "kv_cache_config.mamba_ssm_cache_dtype",
+        "kv_cache_config.max_gpu_total_bytes", "kv_cache_config.tokens_per_block", "moe_config.disable_finalize_fusion",
+        "perf_metrics_max_requests", "return_perf_metrics", "sampler_type", "speculative_config.max_concurrency",
+        "torch_compile_config.capture_num_tokens",
+    )),
+    (V1_2, (
+        "env_overrides", "max_stats_len", "moe_config.use_low_precision_moe_combine", "nvfp4_gemm_config",
+        "orchestrator_type", "otlp_traces_endpoint", "pp_partition", "sparse_attention_config",
+        "speculative_config.acceptance_length_threshold", "speculative_config.acceptance_window",
+    )),
+    (V1_3, (
+        "attention_dp_config.enable_kv_cache_aware_routing", "enable_early_first_token_response", "enable_energy_metrics",
+        "kv_cache_config.disk_cache_path", "kv_cache_config.disk_cache_size", "kv_cache_config.iteration_stats_interval",
+        "kv_cache_config.max_util_for_resume", "kv_cache_config.use_kv_cache_manager_v2", "model_kwargs",
+        "prometheus_metrics_config", "scheduler_config.use_python_scheduler", "scheduler_config.waiting_queue_policy",
+        "telemetry_config", "use_cute_dsl_blockscaling_bmm", "use_cute_dsl_blockscaling_mm",
+    )),
+    (V1_3_LATE, (
+        "kv_cache_config.avg_seq_len", "kv_cache_config.enable_kv_pool_rebalance",
+        "kv_cache_config.fp8_context_mla_kv_len_cap", "num_serve_frontends", "per_request_spec_decode_stats",
+        "perf_metrics_output_dir", "prefill_capture_num_tokens", "prefill_cuda_graph_backend",
+        "scheduler_config.enable_prefix_aware_scheduling",
+    )),
+)  # fmt: skip
+
+ADDED_IN: Final = {key: version for version, keys in _ADDED for key in keys}
+"""First version that knows a key; older ones refuse it: the fields of the models in the API references of 1.0.0, 1.1.0, 1.2.1
+and 1.3.0rc20, and the contract for what came later. Keys not listed exist since 1.0."""
 
 _SIMULATED: Final = frozenset(
     {

@@ -35,7 +35,7 @@ def skeleton(text: str) -> list[str]:
     return [line if line.startswith("#") else line.rsplit(" ", 1)[0] for line in text.strip().splitlines()]
 
 
-@pytest.mark.parametrize(("version", "settings"), [("1.3.0rc20", {}), ("1.0.0", {"return_perf_metrics": True})])
+@pytest.mark.parametrize(("version", "settings"), [("1.3.0rc20", {}), ("1.1.0", {}), ("1.0.0", {})])
 async def test_the_route_is_missing_unless_switched_on(version: str, settings: dict[str, Any]) -> None:
     async with running_server(version, settings) as server:
         assert await server.get("/prometheus/metrics") == captured("prometheus_disabled.json")
