@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sessions.records import Params, Trial
+    from tuner.fleet.base import Fleet
     from tuner.plan import Plan
+    from tuner.trial import Order, TrialResult
 
 UNCOUNTED = (PROOF, REFERENCE)
 """Kinds of trials that are no part of the number that a plan allows."""
@@ -83,6 +85,45 @@ class Budget:
             **budget_facts(self.plan),
             "spent": {"trials": self.done, "time_s": round(self.spent_s, 1), "money": round(self.money, 4)},
         }
+
+
+class CountedFleet:
+    """A fleet whose trials, of whatever kind, are counted: not the time they wait for a place."""
+
+    def __init__(self, fleet: Fleet, budget: Budget) -> None:
+        self._fleet = fleet
+        self._budget = budget
+
+    @property
+    def lanes(self) -> int:
+        """Trials side by side at most."""
+        return self._fleet.lanes
+
+    def room(self, gpus: int) -> int:
+        """How many trials of so many GPUs each can run at the same time."""
+        return self._fleet.room(gpus)
+
+    async def run(self, order: Order, gpus: int, on_number: Callable[[int], None]) -> TrialResult:
+        """Run a trial as the fleet does, and count what it costs.
+
+        Raises:
+            BadPlan: If no host has that many GPUs.
+        """
+        begun_s: list[float] = []
+
+        def begin(number: int) -> None:
+            begun_s.append(time.monotonic())
+            on_number(number)
+
+        try:
+            return await self._fleet.run(order, gpus, begin)
+        finally:
+            if begun_s:
+                self._budget.spend(order.params, time.monotonic() - begun_s[0])
+
+    async def close(self) -> None:
+        """Let go of all places."""
+        await self._fleet.close()
 
 
 def _tried_again(trial: Trial, following: Trial | None) -> bool:

@@ -31,7 +31,7 @@ NEAR = 0.1
 _META = "proof"
 
 
-async def prove(bench: Bench, fleet: Fleet, search: StudySearch, best: tuple[int, float] | None) -> None:
+async def prove(bench: Bench, fleet: Fleet, search: StudySearch, best: tuple[int, float] | None) -> bool:
     """Run baseline and finalists again in turn until their difference is outside the noise, or the rounds are spent.
 
     Args:
@@ -39,22 +39,30 @@ async def prove(bench: Bench, fleet: Fleet, search: StudySearch, best: tuple[int
         fleet: Where they run, one after the other.
         search: Recommends.
         best: Number and score of the best trial, or None: then nothing is proven.
+
+    Returns:
+        False when ranges or objective were changed meanwhile: then others may take part, and scores of before mean something
+        else. True in all other cases, also when the operator stopped it.
     """
-    proof = _proof(bench, search, best)
+    plan, proof = bench.plan, _proof(bench, search, best)
     if proof is None:
-        return
+        return True
     rounds, direction = max(bench.plan.search.proof_rounds, 1), bench.objective.direction
     while not proof.over(rounds, direction):
         await bench.control.gate()
+        if bench.plan is not plan:
+            return False
         if bench.control.stop.is_set():
-            return
+            return True
         who = proof.next()
         bench.recorder.set_worker("running", f"proof, round {len(proof.rounds) + 1} of {rounds}: {who.name}")
         load = bench.plan.load
         chooser = load.chooser() if who.level is None else DecidingLevels(who.level, load.lighter)
         result = await fleet.run(Order(PROOF, who.params, chooser), bench.gpus_of(who.params), lambda _: None)
+        if bench.plan is not plan:
+            return False
         if result.state == "interrupted":
-            return
+            return True
         if result.state == "skipped":
             continue
         score = result.score
@@ -62,6 +70,7 @@ async def prove(bench: Bench, fleet: Fleet, search: StudySearch, best: tuple[int
         if not proof.current:
             watch_the_machine(bench, proof)
     _conclude(bench, proof)
+    return True
 
 
 def _proof(bench: Bench, search: StudySearch, best: tuple[int, float] | None) -> Proof | None:
@@ -164,5 +173,8 @@ def watch_the_machine(bench: Bench, proof: Proof) -> None:
 
 def _conclude(bench: Bench, proof: Proof) -> None:
     verdict = proof.verdict(bench.objective.direction)
+    with SessionReader(bench.recorder.path) as reader:
+        if reader.meta().get("verdict") == verdict:
+            return  # told before: a proof that was complete has been asked for again
     bench.recorder.set_meta({"verdict": verdict})
     bench.recorder.event("verdict", str(verdict["text"]), trial=int(verdict["winner"]), data=verdict)

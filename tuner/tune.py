@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from optuna.exceptions import StorageInternalError
@@ -11,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sessions.reader import SessionReader
 from sessions.records import PROOF, REFERENCE
-from tuner.budget import Budget
+from tuner.budget import Budget, CountedFleet
 from tuner.errors import BadPlan
 from tuner.explaining import deciding_level, explain
 from tuner.fleet.neighbours import check_neighbours
@@ -71,7 +70,6 @@ class TuneJob:
             BadPlan: If the plan and the engine do not fit together.
         """
         self._bench = bench
-        self._fleet = fleet
         self._hardware = hardware
         self._storage = storage
         self._under_way: dict[int, Proposal] = {}
@@ -79,6 +77,7 @@ class TuneJob:
         self._one_ended = asyncio.Event()
         self.best: tuple[int, float] | None = None
         self._wants_proof = False
+        self._proves = False
         self._gate = QualityGate(bench)
         self._recording = asyncio.Lock()
         bench.on_gate = self._gate.take
@@ -88,6 +87,7 @@ class TuneJob:
             rescore_session(bench.recorder, bench.plan)
         self._search = self._open_search()
         self._budget = Budget.of(bench.plan, bench.gpus_of, trials)
+        self._fleet = CountedFleet(fleet, self._budget)
         self._find_best(announce=False)
 
     async def run(self) -> str:
@@ -103,8 +103,8 @@ class TuneJob:
         control = self._bench.control
         async with signs_of_life(self._storage, self._rows_under_way, control.end):
             reason = await self._search_on()
-            if not control.stop.is_set() and self._bench.plan.search.proof_rounds:
-                await prove(self._bench, self._fleet, self._search, self.best)
+            while self._bench.plan.search.proof_rounds and (not await self._prove() or self._has_more_to_run()):
+                reason = await self._search_on()
         return STOPPED if control.stop.is_set() else reason
 
     def obey(self, kind: str, args: Mapping[str, Any]) -> Answer | None:
@@ -144,7 +144,25 @@ class TuneJob:
             if not self._wants_proof:
                 return reasons[0]
             self._wants_proof = False
-            await prove(self._bench, self._fleet, self._search, self.best)
+            while not await self._prove():
+                pass
+
+    async def _prove(self) -> bool:
+        """Prove the best; False when ranges or objective were changed meanwhile, and another may be the best now."""
+        bench, self._proves = self._bench, True
+        try:
+            proven = bench.control.stop.is_set() or await prove(bench, self._fleet, self._search, self.best)
+        finally:
+            self._proves = False
+        if not proven:
+            rescore_session(bench.recorder, bench.plan)  # what ran during the change has levels of before it
+        if not bench.control.stop.is_set():
+            await self._patiently(self._explain)
+        return proven
+
+    def _has_more_to_run(self) -> bool:
+        """Whether something was enqueued while the proof ran that the budget leaves room for."""
+        return not self._bench.control.stop.is_set() and self._budget.over() is None and bool(self._search.queue())
 
     async def _keep_running(self, trials: int = 0) -> str:
         """Run one trial after the other, or so many; returns why no more are run, or an empty text when more may be."""
@@ -249,10 +267,8 @@ class TuneJob:
     async def _run_reference(self) -> None:
         bench, params = self._bench, self._gate.reference_params()
         bench.recorder.set_worker("running", "the unaltered model's answers, for the quality gate")
-        begun_s = time.monotonic()
         order = Order(REFERENCE, params, ListedLevels(()), gate=self._gate.recording())
         await self._fleet.run(order, bench.gpus_of(params), lambda _: None)
-        self._budget.spend(params, time.monotonic() - begun_s)
 
     async def _try(self, search: StudySearch, proposal: Proposal) -> TrialResult:
         bench, attempt = self._bench, 0
@@ -261,12 +277,10 @@ class TuneJob:
             beside = f", {len(self._under_way)} side by side" if len(self._under_way) > 1 else ""
             text = f"trial {self._budget.done + 1} of {bench.plan.search.trials}: {proposal.kind}{again}{beside}"
             bench.recorder.set_worker("running", text)
-            begun_s = time.monotonic()
             last = attempt >= bench.plan.search.retries
             order = self._order(proposal, last_try=last)
             gpus = proposal.gpus or bench.gpus_of(proposal.params)
             result = await self._fleet.run(order, gpus, lambda number: self._link_if_possible(search, proposal, number))
-            self._budget.spend(proposal.params, time.monotonic() - begun_s)
             attempt += 1
             if last or not _may_be_chance(proposal, result):
                 return result
@@ -358,6 +372,10 @@ class TuneJob:
         if (reason := self._search.enqueue(params)) is not None:
             raise BadPlan(reason)
         self._explain()
+        if self._budget.over(len(self._under_way) + self._asking) is not None:
+            return (
+                "queued, but the budget leaves no trial for it: it runs when the session is resumed with a larger one"
+            )
         return "queued"
 
     def _dequeue(self, args: Mapping[str, Any]) -> str:
@@ -371,35 +389,41 @@ class TuneJob:
 
     def _change_range(self, args: Mapping[str, Any]) -> str:
         plan = with_range(self._bench.plan, self._bench.engine, args)
-        self._change(plan)
+        dropped = self._change(plan)
         words = domain_words(plan.knobs[str(args["knob"])])
-        return f"{args['knob']}: {words}; the search goes on from what was measured"
+        return f"{args['knob']}: {words}; the search goes on from what was measured{dropped}"
 
     def _change_objective(self, args: Mapping[str, Any]) -> str:
-        self._change(with_objective(self._bench.plan, args))
+        dropped = self._change(with_objective(self._bench.plan, args))
         labels = "; ".join(each.label for each in self._bench.objectives)
-        return f"{labels}: all trials are scored anew"
+        return f"{labels}: all trials are scored anew{dropped}"
 
     def _prove_now(self, _: Mapping[str, Any]) -> str:
         if self.best is None:
             raise BadPlan("nothing to prove yet: no trial meets every SLO")
+        if self._proves:
+            raise BadPlan("a proof is running now")
         self._wants_proof = True
         return "the proof begins after the running trial"
 
-    def _change(self, plan: Plan) -> None:
-        """Go on under another plan: everything measured is scored under it, and the search is made anew from that."""
+    def _change(self, plan: Plan) -> str:
+        """Go on under another plan: everything measured is scored under it, and the search is made anew from that.
+
+        Returns:
+            What of the queue does not fit any more, as the end of a sentence; mostly empty.
+        """
         bench, queued = self._bench, self._search.queue()
         if purpose_of(plan) == purpose_of(bench.plan):
-            return
+            return ""
         self._search.close()
         adopt_plan(bench.recorder, bench.plan, plan, knob_facts(plan, bench.engine))
         bench.plan, bench.objectives, self._budget.plan = plan, plan.to_objectives(), plan
         rescore_session(bench.recorder, plan)
         self._search = self._open_search()
-        for each in queued:
-            self._search.enqueue(each.params)
+        refused = [reason for each in queued if (reason := self._search.enqueue(each.params)) is not None]
         self._find_best(announce=False)
         self._explain()
+        return f"; {len(refused)} of {len(queued)} queued configurations are dropped: {refused[0]}" if refused else ""
 
 
 def _may_be_chance(proposal: Proposal, result: TrialResult) -> bool:

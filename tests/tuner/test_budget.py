@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
 
 from sessions.records import PROOF, Params, Trial
-from tuner.budget import Budget
+from tuner.budget import Budget, CountedFleet
+from tuner.fleet.base import Fleet
 from tuner.plan import Plan
+from tuner.search.levels import ListedLevels
+from tuner.trial import Order, TrialResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def plan(**search: Any) -> Plan:
@@ -62,3 +70,27 @@ def test_trials_side_by_side_use_the_same_time_once_and_each_its_own_money() -> 
 
     assert 240 <= told.spent_s < 250
     assert told.money == 4 * 0.1
+
+
+@pytest.mark.parametrize("kind", ["search", PROOF])
+async def test_a_run_of_any_kind_costs_from_the_moment_it_has_a_place(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr("tuner.budget.time.monotonic", lambda: now_s[0])
+
+    class Slow:
+        """A fleet that has a place after 1000 s, and takes 100 s."""
+
+        async def run(self, _order: Order, _gpus: int, on_number: Callable[[int], None]) -> TrialResult:
+            now_s[0] += 1000
+            on_number(7)
+            now_s[0] += 100
+            return TrialResult(7, "complete")
+
+    told = budget(plan())
+    fleet, numbers = CountedFleet(cast(Fleet, Slow()), told), list[int]()
+    await fleet.run(Order(kind, {"tp": 4}, ListedLevels(())), 4, numbers.append)
+
+    assert told.money == pytest.approx(0.4)
+    assert numbers == [7]

@@ -10,12 +10,16 @@ from typing import cast
 from sessions.columns import GPU_COLUMNS
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
-from sessions.records import Event
+from sessions.records import Event, Params
 from tuner.bench import Bench
+from tuner.control import Control
+from tuner.fleet.base import Fleet
 from tuner.plan import Plan
-from tuner.proof_rounds import MOST_REPEATS, contestants, watch_the_machine
+from tuner.proof_rounds import MOST_REPEATS, contestants, prove, watch_the_machine
 from tuner.proving import Contestant, Proof, Run
+from tuner.search.objective import Score
 from tuner.search.study import StudySearch
+from tuner.trial import Order, TrialResult
 
 S = 1_000_000_000
 BASELINE, FINALIST = Contestant("baseline", 0, {}, 8), Contestant("trial 1", 1, {"a": 1}, 8)
@@ -97,3 +101,66 @@ def test_a_baseline_that_was_never_measured_looks_for_its_own_best_load(tmp_path
         taking_part = contestants(bench, reader, reader.trials(), search, (number, 900.0))
 
     assert [(each.name, each.level) for each in taking_part] == [("baseline", None), ("trial 1", 32.0)]
+
+
+def tuned(path: Path) -> tuple[Bench, StudySearch]:
+    """A session with a baseline of 800 and a trial of 900 tokens/s."""
+    recorder = Recorder.create(path, {})
+    tried: tuple[tuple[str, Params, float], ...] = (("baseline", {}, 800.0), ("search", {"max_batch_size": 64}, 900.0))
+    for kind, params, score in tried:
+        number = recorder.start_trial(kind, params)
+        level = recorder.start_level(number, "concurrency", 32)
+        result = {"output_token_throughput": {"avg": score}}
+        recorder.end_level(level, "valid", window_ns=(0, S), result=result)
+        recorder.end_trial(number, "complete", score=score, feasible=True, result=result)
+    plan = Plan.model_validate({"engine": {"model": "m"}, "search": {"proof_rounds": 3}})
+    bench = SimpleNamespace(
+        plan=plan, objective=plan.to_objectives()[0], recorder=recorder, control=Control(), gpus_of=lambda _: 1
+    )
+    return cast(Bench, bench), cast(StudySearch, SimpleNamespace(best=lambda: None, covers=lambda _: True))
+
+
+class Runs:
+    """A fleet that runs nothing: the configuration without settings reaches 800, any other 900."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self.at: dict[int, Plan] = {}
+        self.done = 0
+
+    async def run(self, order: Order, _gpus: int, _on_number: object) -> TrialResult:
+        number = self._bench.recorder.start_trial(order.kind, order.params)
+        self.done += 1
+        self._bench.plan = self.at.get(self.done, self._bench.plan)
+        score = Score(900.0 + self.done if order.params else 800.0, feasible=True, violation=0.0, level=0, result={})
+        self._bench.recorder.end_trial(number, "complete", score=score.value, feasible=True)
+        return TrialResult(number, "complete", score)
+
+
+async def test_a_proof_ends_without_a_verdict_when_the_objective_is_changed_under_it(tmp_path: Path) -> None:
+    path = tmp_path / "run.trtune"
+    bench, search = tuned(path)
+    runs = Runs(bench)
+    runs.at[3] = Plan.model_validate({"engine": {"model": "m"}, "objective": {"metric": "ttft"}})
+
+    proven = await prove(bench, cast(Fleet, runs), search, (1, 900.0))
+
+    bench.recorder.close()
+    with SessionReader(path) as reader:
+        assert (proven, runs.done, reader.meta().get("verdict")) == (False, 3, None)
+
+
+async def test_a_proof_that_is_asked_for_twice_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / "run.trtune"
+    bench, search = tuned(path)
+    runs = Runs(bench)
+
+    assert await prove(bench, cast(Fleet, runs), search, (1, 900.0))
+    assert await prove(bench, cast(Fleet, runs), search, (1, 900.0))
+
+    bench.recorder.close()
+    with SessionReader(path) as reader:
+        verdicts = [event.text for event in reader.events() if event.kind == "verdict"]
+        assert runs.done == 6, "the second time nothing is run"
+        assert len(verdicts) == 1
+        assert reader.meta()["verdict"]["text"] == verdicts[0]
