@@ -132,7 +132,10 @@ class TrtllmMetrics:
         return split_of_records(records) if isinstance(records, list) else split
 
     async def _probe(self) -> list[tuple[int, EngineSample]]:
-        """Tell the regime by what answers and how fast; the records this takes are not lost."""
+        """Tell the regime by what answers and how fast; the records this takes are not lost.
+
+        Before its first request every build answers at once, and with nothing: that does not tell yet.
+        """
         first = await self._read_records()
         self._page = await prometheus_page(self._http, self._url)
         if self._page is None:
@@ -140,8 +143,9 @@ class TrtllmMetrics:
             return self._samples(first)
         self._sums.counts_prompts = False
         if first.latency_s < SLOW_ANSWER_S:
-            self.regime = Regime.TEE
-            return self._samples(first)
+            samples = self._samples(first)
+            self.regime = Regime.TEE if samples else None
+            return samples
         # One slow answer can also be a busy host.
         second = await self._read_records()
         self.regime = Regime.RACING if second.latency_s >= SLOW_ANSWER_S else Regime.TEE

@@ -104,6 +104,22 @@ async def test_without_prometheus_the_records_come_directly(serve: Serve, http: 
     assert (len(first), len(second)) == (1, 1)
 
 
+async def test_a_quick_answer_with_nothing_in_it_does_not_tell_the_way_yet(
+    serve: Serve, http: aiohttp.ClientSession
+) -> None:
+    records = Records([], [record(1)], [record(2)])
+    url = await serve({"/metrics": records.answer, "/prometheus/metrics": page(PAGE)})
+    metrics = TrtllmMetrics(http, url)
+
+    before_the_first_request = await metrics.poll()
+    undecided = metrics.regime
+    records.delay_s = SLOW_S
+    await metrics.poll()
+
+    assert (list(before_the_first_request), undecided) == ([], None)
+    assert metrics.regime is Regime.RACING
+
+
 async def test_a_quick_answer_beside_prometheus_is_the_buffered_way(serve: Serve, http: aiohttp.ClientSession) -> None:
     records = Records([record(1)], [record(2)])
     url = await serve({"/metrics": records.answer, "/prometheus/metrics": page(PAGE)})
