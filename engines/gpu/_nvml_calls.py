@@ -9,12 +9,13 @@ NOT_SUPPORTED = 3
 NO_PERMISSION = 4
 FUNCTION_NOT_FOUND = 13
 GPU_IS_LOST = 15
+MEMORY = "nvmlDeviceGetMemoryInfo"
 _NEVER_HERE = frozenset({NOT_SUPPORTED, NO_PERMISSION})
 
 
 @dataclass(slots=True)
 class Board:
-    """A GPU of the driver, and what is known not to work with it.
+    """A GPU of the driver, and what is known not to work with it; each MIG instance has one of its own.
 
     Attributes:
         handle: The driver's.
@@ -35,6 +36,8 @@ class NvmlCalls:
     def __init__(self, nvml: Any) -> None:
         self.nvml = nvml
         self._missing: set[str] = set()
+        version = getattr(nvml, "nvmlMemory_v2", None)
+        self._memory_version: tuple[Any, ...] = () if version is None else (version,)
 
     def of(self, board: Board, function: str, *arguments: Any) -> Any:
         """A call with the GPU's own handle in front, or None when it cannot be had."""
@@ -61,8 +64,12 @@ class NvmlCalls:
 
     def memory(self, board: Board, handle: Any) -> Any:
         """Memory; version 2 does not count what the driver reserves as used, old drivers have version 1 only."""
-        version = getattr(self.nvml, "nvmlMemory_v2", None)
-        return self.about(board, "nvmlDeviceGetMemoryInfo", handle, *([version] if version is not None else []))
+        told = self.about(board, MEMORY, handle, *self._memory_version)
+        if told is None and self._memory_version and MEMORY in self._missing:
+            self._missing.discard(MEMORY)
+            self._memory_version = ()
+            told = self.about(board, MEMORY, handle)
+        return told
 
     def _remember(self, board: Board, function: str, error: int) -> None:
         if error == FUNCTION_NOT_FOUND:

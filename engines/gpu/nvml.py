@@ -159,7 +159,9 @@ class NvmlSource:
             instance = self._calls.of(board, "nvmlDeviceGetMigDeviceHandleByIndex", place)
             if instance is not None:
                 number = self._calls.about(board, "nvmlDeviceGetGpuInstanceId", instance)
-                self._devices.append(_Device(board, Gpm(self._calls, board, number), instance))
+                # What a user may not ask of the whole GPU he may still ask of an instance.
+                own = Board(board.handle, index)
+                self._devices.append(_Device(own, Gpm(self._calls, own, number), instance))
 
     def _mig_is_on(self, board: Board) -> bool:
         mode = self._calls.of(board, "nvmlDeviceGetMigMode")

@@ -25,6 +25,8 @@ class FakeNvml:
         missing: Names of functions that this binding does not have.
         gpm: Whether the GPUs have GPM.
         instances: MIG instances of each GPU; 0: MIG is off.
+        only_for_instances: Functions that this user may call for a MIG instance and not for the whole GPU.
+        memory_v2: Whether the driver has the second version of the memory call.
         processes: Pid and used bytes of the processes on each GPU; None for bytes that are not told.
     """
 
@@ -40,6 +42,8 @@ class FakeNvml:
         missing: frozenset[str] = frozenset(),
         gpm: bool = True,
         instances: int = 0,
+        only_for_instances: frozenset[str] = frozenset(),
+        memory_v2: bool = True,
         processes: tuple[tuple[int, int | None], ...] = (),
     ) -> None:
         self.readings = dict(readings)
@@ -48,6 +52,8 @@ class FakeNvml:
         self.missing = missing
         self.gpm = gpm
         self.instances = instances
+        self.only_for_instances = only_for_instances
+        self.memory_v2 = memory_v2
         self.processes = processes
         self.lost: set[int] = set()
         self.calls: list[str] = []
@@ -71,6 +77,8 @@ class FakeNvml:
                 raise NVMLError(self.errors[name])
             if name == "nvmlDeviceGetUtilizationRates" and self.instances:
                 raise NVMLError(3)
+            if name in self.only_for_instances and isinstance(arguments[0], int):
+                raise NVMLError(4)
             if arguments and isinstance(arguments[0], int) and arguments[0] in self.lost:
                 raise NVMLError(15)
             return function(*arguments)
@@ -115,6 +123,8 @@ class FakeNvml:
         return SimpleNamespace(gpu=self.readings["util_gpu"], memory=self.readings["util_mem"])
 
     def nvmlDeviceGetMemoryInfo(self, gpu: int | str, version: int | None = None) -> SimpleNamespace:
+        if version == self.nvmlMemory_v2 and not self.memory_v2:
+            raise NVMLError(13)
         reserved = 0 if version == self.nvmlMemory_v2 else 500_000_000
         return SimpleNamespace(total=self.readings["mem_total"], used=self.readings["mem_used"] + reserved)
 

@@ -220,6 +220,28 @@ def test_mig_instances_follow_their_gpu_with_their_own_memory_and_activity(readi
     assert math.isnan(first.power_w)  # the GPU's own: adding rows up counts it once
 
 
+def test_what_is_forbidden_for_the_whole_gpu_is_still_asked_of_its_mig_instances(
+    readings: Mapping[str, float],
+) -> None:
+    forbidden = frozenset({"nvmlDeviceGetMemoryInfo", "nvmlDeviceGetComputeRunningProcesses"})
+    nvml = FakeNvml(readings, instances=1, only_for_instances=forbidden, processes=((11, 5 << 30),))
+    source = NvmlSource(nvml, Clock())
+    source.attribute(frozenset({11}))
+
+    gpu, instance = source.sample()
+
+    assert math.isnan(gpu.mem_used_bytes)
+    assert (instance.mem_used_bytes, instance.server_mem_bytes) == (141442285568, 5 << 30)
+
+
+def test_a_driver_with_the_first_memory_call_only_is_read_by_that(readings: Mapping[str, float]) -> None:
+    source = NvmlSource(FakeNvml(readings, memory_v2=False), Clock())
+
+    (sample,) = source.sample()
+
+    assert sample.mem_used_bytes == 141442285568 + 500_000_000
+
+
 def test_counters_that_only_administrators_may_read_are_said(readings: Mapping[str, float]) -> None:
     source = NvmlSource(FakeNvml(readings, errors={"nvmlGpmSampleGet": 4}))
 
