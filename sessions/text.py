@@ -24,3 +24,8 @@ def clean_line(text: str) -> str:
         return text
     text = _ESCAPES.sub("", text.rstrip("\r\n")).replace("\t", " ")
     return "".join("\ufffd" if unicodedata.category(char) in _HARMFUL_CATEGORIES else char for char in text)
+
+
+def clean_lines(text: str) -> str:
+    """The same for a text of several lines, which stay apart."""
+    return "\n".join(clean_line(line) for line in text.split("\n"))

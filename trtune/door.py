@@ -69,7 +69,7 @@ def _begin(text: str) -> Path:
     Raises:
         ValueError: If it cannot begin.
     """
-    from trtune.errors import KNOWN_ERRORS
+    from trtune.errors import KNOWN_ERRORS, error_line
     from trtune.paths import new_session_path
     from trtune.planfile import make_plan
     from trtune.start import begin_session, start_worker
@@ -80,7 +80,7 @@ def _begin(text: str) -> Path:
         begin_session(plan, path)
         start_worker(path)
     except KNOWN_ERRORS as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(error_line(error)) from error
     return path
 
 
@@ -91,7 +91,7 @@ def _export(session: Path, trial: int | None, form: str) -> str:
         ValueError: If there is none.
     """
     from sessions.reader import SessionReader
-    from trtune.errors import KNOWN_ERRORS
+    from trtune.errors import KNOWN_ERRORS, error_line
     from trtune.exports.formats import FORMS
     from trtune.exports.winner import Wishes
 
@@ -99,7 +99,7 @@ def _export(session: Path, trial: int | None, form: str) -> str:
         with SessionReader(session) as reader:
             return FORMS[form].make(reader, trial, Wishes())
     except KNOWN_ERRORS as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(error_line(error)) from error
 
 
 def _export_forms() -> list[tuple[str, str]]:

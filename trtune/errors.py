@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engines.errors import BadConfiguration, EngineError, MissingProgram, Unreachable
 from sessions.errors import BadCondition, SessionError
+from sessions.text import clean_line
 from tuner.errors import BadPlan, TunerError
 from tuner.load.errors import LoadError
 
@@ -31,6 +32,13 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (Unreachable, UNREACHABLE),
     (MissingProgram, UNREACHABLE),
 )
+
+
+def error_line(error: Exception) -> str:
+    """An error as one line that a terminal may show, whoever's words it quotes."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return clean_line(f"{error.filename}: {error.strerror}")
+    return clean_line(" ".join(str(error).split())) or type(error).__name__
 
 
 def exit_status(error: Exception) -> int:

@@ -16,6 +16,7 @@ from sessions.commands import send_command
 from sessions.faults import fault_path, read_fault
 from sessions.reader import SessionReader
 from sessions.summary import summarise_session
+from sessions.text import clean_lines
 from trtune.errors import DONE, FAILED, NOTHING_FEASIBLE, STOPPED, UNREACHABLE
 from trtune.insights import insight_facts, insight_lines
 from trtune.start import worker_is_gone
@@ -158,7 +159,7 @@ class Follower:
             self._say(facts, _PROGRESS_LINE.format(**numbers))
 
     def _say(self, facts: Mapping[str, Any], line: str) -> None:
-        text = orjson.dumps(_without_nan(facts)).decode() if self.json else line
+        text = orjson.dumps(_without_nan(facts)).decode() if self.json else clean_lines(line)
         print(text, file=self._out, flush=True)
 
 

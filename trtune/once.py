@@ -13,6 +13,7 @@ import orjson
 from engines.gpu import NoGpu, open_gpu_source
 from engines.registry import get_engine
 from engines.sample import EngineSample
+from sessions.text import clean_line
 from tuner.server import auth_headers
 
 if TYPE_CHECKING:
@@ -44,14 +45,14 @@ def print_once(plan: Plan, *, json: bool) -> int:
     if json:
         print(orjson.dumps(facts).decode())  # noqa: T201
         return 0
-    print(f"{plan.engine.url}  {plan.engine.name} {info.version}  {info.model}")  # noqa: T201
+    print(clean_line(f"{plan.engine.url}  {plan.engine.name} {info.version}  {info.model}"))  # noqa: T201
     known = _known(asdict(sample))
     if not known:
         print(f"  no metrics within {READING_S:g} s: the server is idle, or runs without metrics")  # noqa: T201
     for name, value in known.items():
         print(f"  {name:22} {value:g}")  # noqa: T201
     for gpu in gpus:
-        print("  " + "  ".join(f"{name} {value}" for name, value in gpu.items()))  # noqa: T201
+        print(clean_line("  " + "  ".join(f"{name} {value}" for name, value in gpu.items())))  # noqa: T201
     return 0
 
 

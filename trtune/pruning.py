@@ -13,6 +13,7 @@ from sessions.packing import packs_in
 from sessions.reader import SessionReader
 from trtune.errors import UsageError
 from trtune.paths import SUFFIX
+from tui import notes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT])i?B?", re.IGNORECASE)
 _BYTES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_BESIDE = ("-wal", "-shm", holding.SUFFIX, faults.SUFFIX)
+_BESIDE = ("-wal", "-shm", holding.SUFFIX, faults.SUFFIX, notes.SUFFIX)
 
 
 @dataclass(frozen=True, slots=True)

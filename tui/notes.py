@@ -12,13 +12,16 @@ from tui.harmless import table, text
 if TYPE_CHECKING:
     from pathlib import Path
 
+SUFFIX = ".notes"
+"""What is added to the name of a session for the file with the notes on it."""
+
 MAX_NOTES_BYTES = 1 << 20
 """A notes file larger than this is not read: it is none of ours."""
 
 
 def notes_path(session: Path) -> Path:
     """Where the notes on a session are kept: `NAME.trtune.notes`, one JSON object a line."""
-    return session.with_name(f"{session.name}.notes")
+    return session.with_name(f"{session.name}{SUFFIX}")
 
 
 def add_note(session: Path, t_ns: int, told: str) -> None:

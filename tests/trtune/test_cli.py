@@ -13,6 +13,7 @@ import pytest
 from sessions.recorder import Recorder
 from tests.trtune.conftest import Program, objects
 from trtune.cli import COMMANDS, run
+from tui.notes import notes_path
 
 DEMO = Path(__file__).parents[1] / "data" / "demo.trtune"
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -72,6 +73,8 @@ def test_a_session_without_a_plan_that_can_be_read_says_so(
         (("replay", "nowhere", "--fps", "-2"), 2, "--fps: -2: must be a number from 0.2 to 20"),
         (("attach",), 1, "no session in"),
         (("export", "nowhere"), 1, "no such session"),
+        (("sessions", "list", "/nowhere"), 2, "/nowhere: no such folder"),
+        (("sessions", "prune", "/nowhere", "--empty"), 2, "/nowhere: no such folder"),
     ],
 )
 def test_a_mistake_is_one_clear_line(program: Program, arguments: tuple[str, ...], status: int, told: str) -> None:
@@ -106,12 +109,14 @@ def test_a_file_that_is_no_session_is_not_replayed(program: Program, tmp_path: P
 def test_sessions_are_listed_and_broken_ones_named(program: Program, sessions_folder: Path) -> None:
     sessions_folder.mkdir()
     Recorder.create(sessions_folder / "good.trtune", {"kind": "tune"}).close()
+    Recorder.create(sessions_folder / "odd.trtune", {"kind": "tune", "engine": "no table"}).close()
     (sessions_folder / "bad.trtune").write_text("x")
+    (sessions_folder / "gone.trtune").symlink_to(sessions_folder / "nowhere")
 
-    done = program.run("sessions", "--json")
+    done = program.run("sessions", "--json", "list")
 
     states = {Path(str(entry["path"])).name: entry["state"] for entry in objects(done.stdout)}
-    assert states == {"good.trtune": "cut off", "bad.trtune": "unreadable"}
+    assert states == {"good.trtune": "cut off", "odd.trtune": "cut off", "bad.trtune": "unreadable"}
 
 
 def test_the_doctor_examines_this_host(program: Program) -> None:
@@ -158,6 +163,7 @@ def test_prune_says_what_it_would_delete_and_deletes_only_when_told(program: Pro
     old, new = (Path(shutil.copy(DEMO, tmp_path / name)) for name in ("old.trtune", "new.trtune"))
     other = tmp_path / "notes.trtune"
     other.write_text("not a session")
+    notes_path(old).write_text("a note on it")
     os.utime(old, (0, 0))
     os.utime(other, (0, 0))
 
@@ -165,5 +171,6 @@ def test_prune_says_what_it_would_delete_and_deletes_only_when_told(program: Pro
     assert (old.exists(), "would be deleted" in looked.stdout) == (True, True)
     program.run("sessions", "prune", tmp_path, "--older-than", "30d", "--yes")
 
-    assert (old.exists(), new.exists(), other.exists()) == (False, True, True)
+    assert (old.exists(), notes_path(old).exists()) == (False, False)
+    assert (new.exists(), other.exists()) == (True, True)
     assert program.run("sessions", "prune", tmp_path).returncode == 2

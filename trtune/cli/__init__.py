@@ -100,7 +100,7 @@ def _bare(parser: argparse.ArgumentParser) -> int:
 
 
 def _guarded(command: object, parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
-    from trtune.errors import FAILED, KNOWN_ERRORS, STOPPED, exit_status
+    from trtune.errors import FAILED, KNOWN_ERRORS, STOPPED, error_line, exit_status
 
     assert callable(command)
     try:
@@ -114,11 +114,11 @@ def _guarded(command: object, parser: argparse.ArgumentParser, arguments: Sequen
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KNOWN_ERRORS as error:
-        print(f"trtune: {error}", file=sys.stderr)
+        print(f"trtune: {error_line(error)}", file=sys.stderr)
         return exit_status(error)
     except Exception as error:  # the last resort: no traceback for somebody who did not ask for it
         if os.environ.get(TRACEBACK):
             raise
-        told = " ".join(str(error).split())[:200]
+        told = error_line(error)[:200]
         print(f"trtune: a fault in trtune: {type(error).__name__}: {told} ({TRACEBACK}=1 shows where)", file=sys.stderr)
         return FAILED

@@ -182,6 +182,23 @@ def begin_and_show(plan: Plan, args: argparse.Namespace) -> int:
     return show(begin_session_for(plan, args), args, live=True)
 
 
+def wanted_folder(args: argparse.Namespace) -> Path:
+    """The folder that a command is about: the one it names, else the sessions folder, which need not be there yet.
+
+    Raises:
+        UsageError: If the folder it names is none.
+    """
+    from trtune.errors import UsageError
+    from trtune.paths import sessions_dir
+
+    if args.folder is None:
+        return sessions_dir()
+    folder: Path = args.folder.expanduser()
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    return folder
+
+
 def require_session(told: str) -> Path:
     """The session a user names; one in a pack is unpacked, to a folder that goes away with the program.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from trtune.errors import DONE, FAILED, UsageError
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Sequence
 
 
@@ -19,7 +19,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         commands, "verify", "read and decode everything; say what is damaged or contradicts itself", _verify
     )
     verify.add_argument("session", nargs="+", help="session file or pack, or its name in the sessions folder")
-    verify.add_argument("--json", action="store_true", help="one JSON object a line")
+    verify.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON object a line")
     repair = _command(commands, "repair", "save what can be read into a new file of the newest format", _repair)
     repair.add_argument("session", help="session file, or its name in the sessions folder")
     repair.add_argument(
@@ -132,7 +132,7 @@ def _unpack(args: argparse.Namespace) -> int:
 
 
 def _prune(args: argparse.Namespace) -> int:
-    from trtune.paths import sessions_dir
+    from trtune.cli._common import wanted_folder
     from trtune.pruning import Wishes, candidates, parse_duration_s, parse_size_bytes, remove
 
     wishes = Wishes(
@@ -145,7 +145,7 @@ def _prune(args: argparse.Namespace) -> int:
         raise UsageError("prune: say what may go: --older-than AGE, --keep N, --max-size SIZE or --empty")
     if args.keep is not None and args.keep < 0:
         raise UsageError(f"--keep {args.keep}: must be at least 0")
-    chosen = candidates(args.folder or sessions_dir(), wishes)
+    chosen = candidates(wanted_folder(args), wishes)
     for candidate in chosen:
         if args.yes:
             remove(candidate)

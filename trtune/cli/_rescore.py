@@ -29,7 +29,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     parser.add_argument("session", help="the session file, or its name in the sessions folder")
     add_goal_flags(parser)
-    parser.add_argument("--json", action="store_true", help="the new ranking as one JSON object")
+    parser.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="the new ranking as one JSON object"
+    )
     parser.set_defaults(run=_run)
 
 

@@ -44,11 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
+    from sessions.text import clean_lines
+
     if args.action == "script":
         sys.stdout.write(_script(args))
         return 0
     if args.target.startswith(("http://", "https://")):
-        print(_ask_server(args))
+        print(clean_lines(_ask_server(args)))
         return 0
     return _ask_worker(args)
 

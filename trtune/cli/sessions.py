@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import argparse
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(metavar="COMMAND", title="commands (default: list)")
     listing = commands.add_parser("list", help="the sessions there are, newest first")
     listing.add_argument("folder", nargs="?", type=Path, help="folder to look in (default: the sessions folder)")
-    listing.add_argument("--json", action="store_true", help="one JSON object a line")
+    listing.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="one JSON object a line"
+    )  # SUPPRESS: one before the word list counts too
     _keeping.add_commands(commands)
     _rescore.add_command(commands)
 
@@ -31,31 +31,35 @@ def run(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     import orjson
 
-    from trtune.paths import known_sessions, sessions_dir
+    from sessions.text import clean_line
+    from trtune.cli._common import wanted_folder
+    from trtune.paths import known_sessions
 
-    folder = args.folder or sessions_dir()
+    folder = wanted_folder(args)
     entries = [_entry(path) for path in known_sessions(folder)]
     for entry in entries:
-        print(orjson.dumps(entry).decode() if args.json else _line(entry))
+        print(orjson.dumps(entry).decode() if args.json else clean_line(_line(entry)))
     if not entries and not args.json:
         print(f"no sessions in {folder}; begin with: trtune demo")
     return 0
 
 
 def _entry(path: Path) -> dict[str, Any]:
-    from sessions.errors import SessionError
     from sessions.holding import is_written
     from sessions.reader import SessionReader
     from sessions.summary import summarise_session
+    from trtune.errors import error_line
+    from tui.harmless import READ_ERRORS
 
     try:
         with SessionReader(path) as reader:
             meta, trials, status = reader.meta(), reader.trials(), reader.worker()
         summary = summarise_session(trials, meta)
         state = "live" if is_written(path) else status.state if status is not None and status.over else "cut off"
-    except SessionError as error:
-        return {"path": str(path), "state": "unreadable", "text": str(error)}
-    engine = meta.get("engine", {})
+    except (*READ_ERRORS, OSError) as error:
+        return {"path": str(path), "state": "unreadable", "text": error_line(error)}
+    told = meta.get("engine")
+    engine = told if isinstance(told, dict) else {}
     return {
         "path": str(path),
         "state": state,

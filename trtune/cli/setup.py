@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
+
+    from tui.front_door import Findings
 
 EPILOG = """\
 Without a terminal, or with --json, what was found is printed and nothing is started.
@@ -34,19 +37,25 @@ def _print_findings(*, json: bool) -> None:
 
     import orjson
 
+    from sessions.text import clean_line
     from trtune.find import find_here
 
     found = find_here()
     if json:
         print(orjson.dumps(asdict(found)).decode())
         return
+    for line in _lines(found):
+        print(clean_line(line))
+
+
+def _lines(found: Findings) -> Iterator[str]:
     for server in found.servers:
-        print(f"server  {server.url}  {server.title}  {server.model}  ({server.how})")
+        yield f"server  {server.url}  {server.title}  {server.model}  ({server.how})"
     for gpu in found.gpus:
-        print(f"gpu     {gpu}")
+        yield f"gpu     {gpu}"
     for name, told in found.models:
-        print(f"model   {name}  ({told})")
+        yield f"model   {name}  ({told})"
     for engine in found.engines:
-        print(f"engine  {engine.name}  {'can be started' if engine.ready else 'cannot be started'}: {engine.advice}")
+        yield f"engine  {engine.name}  {'can be started' if engine.ready else 'cannot be started'}: {engine.advice}"
     for note in found.notes:
-        print(f"note    {note}")
+        yield f"note    {note}"
