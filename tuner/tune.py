@@ -246,6 +246,8 @@ class TuneJob:
         search = self._search
         if self._gate.needs_reference(proposal.params):
             await self._record_reference(proposal.params)
+            if self._bench.control.stop.is_set():
+                return
         result = await self._try(search, proposal)
         if result.state == "interrupted":
             return  # stays open in the study: a resumed search runs it again
@@ -265,10 +267,21 @@ class TuneJob:
                 await self._run_reference()
 
     async def _run_reference(self) -> None:
+        """Run it until it has answered; when it cannot be served, nothing is checked in this run of the search."""
         bench, params = self._bench, self._gate.reference_params()
-        bench.recorder.set_worker("running", "the unaltered model's answers, for the quality gate")
         order = Order(REFERENCE, params, ListedLevels(()), gate=self._gate.recording())
-        await self._fleet.run(order, bench.gpus_of(params), lambda _: None)
+        attempt = 0
+        while True:
+            bench.recorder.set_worker("running", "the unaltered model's answers, for the quality gate")
+            result = await self._fleet.run(order, bench.gpus_of(params), lambda _: None)
+            attempt += 1
+            if result.state != "failed" or attempt > bench.plan.search.retries:
+                break
+            await bench.control.gate()
+        if result.state == "interrupted" or result.gate is not None:
+            return
+        why = "it was skipped" if result.failure is None else result.failure.text
+        self._gate.give_up(result.number, f"the unaltered model cannot be served: {why}")
 
     async def _try(self, search: StudySearch, proposal: Proposal) -> TrialResult:
         bench, attempt = self._bench, 0

@@ -41,3 +41,22 @@ def test_an_altered_model_is_held_against_the_unaltered_one(
         assert variant.failure.kind == "quality"
         assert variant.failure.accuses == ("kv_cache_config.dtype",)
         assert objects(done.stdout)[-1]["best"]["number"] == baseline.number  # type: ignore[index]
+
+
+def test_an_unaltered_model_that_cannot_be_served_is_tried_once_and_told_of(
+    program: Program, plan: Callable[..., Path]
+) -> None:
+    tables = (
+        '[baseline]\n"kv_cache_config.dtype" = "fp8"\n'
+        '[quality.reference]\n"kv_cache_config.dtype" = "auto"\nmax_batch_size = -3\n'
+    )
+
+    done = program.run("tune", plan(tables=tables), "--json", "--session", program.session, "--trials", "2")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    with SessionReader(program.session) as reader:
+        warnings = [event.text for event in reader.events() if event.kind == "warning" and "gate" in event.text]
+        assert [trial.kind for trial in reader.trials()] == ["reference", "baseline", "search"]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("no quality gate: the unaltered model cannot be served: ")
+    assert "max_batch_size cannot be -3" in warnings[0]

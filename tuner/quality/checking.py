@@ -14,7 +14,7 @@ from tuner.quality.comparing import Comparison, compare
 from tuner.quality.prompts import digest_of
 from tuner.quality.tasks import TaskError, run_tasks
 from tuner.rescoring import QUALITY
-from tuner.server import auth_headers
+from tuner.server import auth_headers, why_unwell
 from tuner.side_by_side import side_by_side
 
 if TYPE_CHECKING:
@@ -125,6 +125,11 @@ class _Asking:
         return self.bench.plan.quality
 
     async def record(self) -> GateAnswer:
+        """Have an unaltered model answer, twice.
+
+        Raises:
+            EngineError: If its server has died meanwhile, or hangs.
+        """
         asker = self.asker
         try:
             async with asyncio.timeout(LIMIT_S):
@@ -132,6 +137,8 @@ class _Asking:
                 own = await self._compared(first)
                 tasks = await run_tasks(self.plan.tasks, self.server.url, asker.model)
         except (EngineError, TimeoutError, TaskError) as error:
+            if isinstance(error, EngineError) and await why_unwell(self.server, self.bench.http) is not None:
+                raise  # it says nothing about the model that its server has died
             return GateAnswer(unavailable=str(error) or f"the unaltered model did not answer within {LIMIT_S:g} s")
         assert asker.way is not None
         return GateAnswer(reference=Reference(digest_of(self.prompts), asker.way, first, own.agreement, tasks))

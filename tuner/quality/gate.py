@@ -104,13 +104,23 @@ class QualityGate:
         if self._reference is not None or self._unavailable:
             return
         if answer.unavailable:
-            self._unavailable = answer.unavailable
-            recorder.event("warning", f"no quality gate: {self._unavailable}", trial=number)
+            self.give_up(number, answer.unavailable)
         elif answer.reference is not None:
             self._reference = answer.reference
             recorder.set_meta({META_REFERENCE: self._reference.facts()})
             told = f"{self._reference.way.label}); asked again it agrees to {self._reference.own_agreement:.1%}"
             recorder.log("worker", "info", f"the unaltered model's answers are recorded ({told}")
+
+    def give_up(self, number: int, why: str) -> None:
+        """Check nothing any more, and say so.
+
+        Args:
+            number: The trial that was to record the reference.
+            why: Why it could not.
+        """
+        if self._reference is None and not self._unavailable:
+            self._unavailable = why
+            self._bench.recorder.event("warning", f"no quality gate: {why}", trial=number)
 
     def passed(self, number: int) -> bool | None:
         """What the gate said of a trial; None when it was not asked."""
