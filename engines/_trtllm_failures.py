@@ -112,8 +112,14 @@ FAILURES = (
     ),
     FailureRule(
         "port_in_use",
-        re.compile(r"Failed to bind socket to (?P<address>\S+?):?(?P<port>\d+)|[Aa]ddress already in use"),
+        re.compile(r"Failed to bind socket to \S*:(?P<port>\d+)\b"),
         "the server's port is taken (port {port}): stop what listens there, or wait a minute for it to be freed",
+        infeasible=False,
+    ),
+    FailureRule(
+        "port_in_use",
+        re.compile(r"[Aa]ddress already in use"),
+        "the server's port is taken: stop what listens there, or wait a minute for it to be freed",
         infeasible=False,
     ),
     FailureRule(

@@ -11,6 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engines._trtllm_failures import FAILURES
 from engines.errors import BadConfiguration
 from engines.knob import Value
 from engines.launch.container import Container
@@ -224,3 +225,17 @@ def test_in_a_container_it_listens_behind_the_bridge_and_open_mpi_may_be_root() 
     assert spec.argv[spec.argv.index("--port") + 1] == "8000"
     assert spec.environment["OMPI_ALLOW_RUN_AS_ROOT"] == "1"
     assert spec.container == container
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("RuntimeError: Failed to bind socket to 127.0.0.1:8123", "(port 8123)"),
+        ("RuntimeError: Failed to bind socket to [::1]:8123: [Errno 98] Address already in use", "(port 8123)"),
+        ("OSError: [Errno 98] Address already in use", "is taken: stop"),
+    ],
+)
+def test_a_taken_port_is_told_as_the_server_names_it(line: str, told: str) -> None:
+    rule = next(rule for rule in FAILURES if rule.pattern.search(line))
+
+    assert told in rule.explain(line)
