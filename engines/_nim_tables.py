@@ -167,12 +167,15 @@ _MAJOR = re.compile(r"^v?(\d+)(?:\.|$|-)")
 
 
 def line_of(text: str) -> Line:
-    """The line of a version such as `1.8.4`, or of an image by its tag; 2.x with vLLM where neither tells it."""
-    name, _, tag = text.rpartition(":")
-    major = _MAJOR.match(tag if "/" not in tag else "")
+    """The line of a version such as `1.8.4`, or of an image by its tag; 2.x with vLLM where neither tells it.
+
+    Of several words the first that tells a version counts.
+    """
+    tags = [word.partition("@")[0].rpartition(":")[2] for word in text.split()]
+    major = next((match for tag in tags if "/" not in tag and (match := _MAJOR.match(tag))), None)
     if major is not None and int(major[1]) < 2:
         return Line.V1
-    return Line.SGLANG if "sglang" in name or "sglang" in tag else Line.VLLM
+    return Line.SGLANG if "sglang" in text else Line.VLLM
 
 
 _DOWNLOAD = r"Preparing model workspace|[Dd]ownloading|Fetching \d+ files"

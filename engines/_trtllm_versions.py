@@ -26,8 +26,8 @@ _VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})(?:\.(\d{1,6}))?(?:rc(\d{1,6}))?")
 
 
 def parse_version(text: str) -> Version | None:
-    """A version text as numbers, or None when it has none worth believing (such as `0.0.0+unknown`)."""
-    match = _VERSION.match(text)
+    """A version, or the tag of an image, as numbers; None when it has none worth believing (such as `0.0.0+unknown`)."""
+    match = _VERSION.match(text.partition("@")[0].rpartition(":")[2])
     if match is None:
         return None
     major, minor, patch, candidate = match.groups()

@@ -195,8 +195,9 @@ class Nim(Engine):
 
 
 def _line_of_request(request: LaunchRequest) -> Line:
-    if request.container is not None:
-        return line_of(request.container.image)
+    told = f"{request.version} {request.container.image if request.container is not None else ''}".strip()
+    if told:
+        return line_of(told)
     old = any(word.endswith(OLD_COMMANDS) for word in request.command)
     return Line.V1 if old else Line.VLLM
 

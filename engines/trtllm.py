@@ -218,8 +218,13 @@ def yaml_text(params: Mapping[str, Value], version: str = "") -> str:
 
 
 def version_of(request: LaunchRequest) -> str:
-    """The version that will be started: the plan's, else the installed one; unknown behind another command."""
-    return request.version or ("" if request.command or request.container else installed_version())
+    """The version that will be started: the plan's, else the image by its tag, else the installed one.
+
+    Unknown behind another command.
+    """
+    if request.version or request.container is None:
+        return request.version or ("" if request.command else installed_version())
+    return request.container.image
 
 
 def installed_version() -> str:

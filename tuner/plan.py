@@ -104,6 +104,10 @@ class ClusterPlan(PlanPart):
         return ClusterPlace(**told, port_forward=self.reach == "port-forward", cache_profiles=cache_profiles)
 
 
+_TOLD_BY_IMAGE = ("nim", "trtllm", "trtllm_engines")
+"""Engines whose settings differ by version, and whose images carry it as their tag."""
+
+
 class EnginePlan(PlanPart):
     """The server: which family, and how to reach or start it."""
 
@@ -173,9 +177,9 @@ class EnginePlan(PlanPart):
 
     @property
     def known_version(self) -> str:
-        """What decides which knobs there are: the version, or for NIM the image with its tag."""
-        image = self.container.image if self.container is not None and self.name == "nim" else ""
-        return self.version or image
+        """What decides which knobs there are: the version, or the image by its tag; for NIM both."""
+        image = self.container.image if self.container is not None and self.name in _TOLD_BY_IMAGE else ""
+        return f"{self.version} {image}".strip() if self.name == "nim" else self.version or image
 
 
 class GpuPlan(PlanPart):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -80,6 +81,9 @@ def page(told: object) -> Callable[[web.Request], Awaitable[web.Response]]:
         ("1.8.4", Line.V1),
         ("registry/nim/meta/llama:1.15.0-variant", Line.V1),
         ("v1.2", Line.V1),
+        ("registry/nim/meta/llama:1.8.4@sha256:0a1b2c", Line.V1),
+        ("1.8.4 registry/nim/meta/llama:latest", Line.V1),
+        ("2.1.5 registry/nim/model-sglang:latest", Line.SGLANG),
         ("2.0.5", Line.VLLM),
         ("3.0.0", Line.VLLM),
         ("registry:5000/nim/model", Line.VLLM),
@@ -90,6 +94,16 @@ def page(told: object) -> Callable[[web.Request], Awaitable[web.Response]]:
 )
 def test_lines_are_told_apart(text: str, line: Line) -> None:
     assert line_of(text) is line
+
+
+def test_the_plans_version_tells_the_line_of_an_image_whose_tag_does_not() -> None:
+    untold = replace(OLD, image="registry/nim/meta/llama:latest")
+
+    spec = ENGINE.launch(replace(request(untold, {"NIM_KVCACHE_PERCENT": 0.85}), version="1.15.0"))
+
+    assert spec.environment["NIM_KVCACHE_PERCENT"] == "0.85"
+    with pytest.raises(BadConfiguration, match=r"NIM 2\.x with vLLM has no setting 'NIM_KVCACHE_PERCENT'"):
+        ENGINE.launch(request(untold, {"NIM_KVCACHE_PERCENT": 0.85}))
 
 
 def test_the_lines_have_different_knobs() -> None:

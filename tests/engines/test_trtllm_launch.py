@@ -228,6 +228,21 @@ def test_in_a_container_it_listens_behind_the_bridge_and_open_mpi_may_be_root() 
 
 
 @pytest.mark.parametrize(
+    ("image", "option", "keys"),
+    [
+        ("registry:5000/tensorrt-llm/release:1.0.0", "--extra_llm_api_options", {"enable_iter_perf_stats"}),
+        ("tensorrt-llm/release:1.2.1@sha256:0a1b", "--config", {"enable_iter_perf_stats"}),
+        ("registry:5000/own/image", "--config", {"enable_iter_perf_stats", "return_perf_metrics"}),
+    ],
+)
+def test_an_images_tag_tells_the_version(image: str, option: str, keys: set[str]) -> None:
+    spec = ENGINE.launch(request({}, container=Container(image)))
+
+    assert option in spec.argv
+    assert set(yaml_of(spec)) == keys
+
+
+@pytest.mark.parametrize(
     ("line", "told"),
     [
         ("RuntimeError: Failed to bind socket to 127.0.0.1:8123", "(port 8123)"),
