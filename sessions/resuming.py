@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sessions import rows
 from sessions.clock import SessionClock
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import sqlite3
 
     from sessions.writing import Statement
+
+_TOO_LATE: Final = "the worker had ended"
+_OF_THE_MOMENT: Final = ("pause", "resume", "skip", "stop", "profile")
+"""Commands that mean what runs when they are asked: meant for a worker that was gone by then, they are not for the next one."""
 
 
 def going_on(connection: sqlite3.Connection) -> SessionClock:
@@ -76,8 +80,9 @@ def end_of_what_was_cut_off(connection: sqlite3.Connection) -> list[Statement]:
         ("UPDATE phase SET end_ns = ? WHERE end_ns IS NULL", [(now_ns,)]),
         ("UPDATE level SET end_ns = ?, state = 'aborted' WHERE state = 'running'", [(now_ns,)]),
         ("UPDATE trial SET end_ns = ?, state = 'interrupted' WHERE state = 'running'", [(now_ns,)]),
+        ("UPDATE command SET state = 'refused', reply = ? WHERE state = 'taken'", [(_TOO_LATE,)]),
         (
-            "UPDATE command SET state = 'refused', reply = ? WHERE state = 'taken'",
-            [("the worker had ended",)],
+            "UPDATE command SET state = 'refused', reply = ? WHERE state = 'asked' AND kind = ? AND EXISTS (SELECT * FROM worker)",
+            [(_TOO_LATE, kind) for kind in _OF_THE_MOMENT],
         ),
     ]

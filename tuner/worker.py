@@ -249,6 +249,8 @@ def work(path: Path) -> int:
             plan = stored_plan(reader)
         with faults_written(path):
             reason = asyncio.run(Worker(recorder, plan).run())
+        for command in recorder.commands():
+            recorder.answer(command, "refused", "the work has ended")
         recorder.set_worker("done", reason)
         failed = False
     except Unreachable as error:

@@ -111,6 +111,34 @@ def test_commands_reach_the_worker_and_their_answer_reaches_the_viewer(path: Pat
         assert [event.kind for event in reader.events()] == ["command"]
 
 
+def test_what_was_asked_of_a_worker_that_was_gone_does_not_stop_the_next_one(path: Path) -> None:
+    recorder = Recorder.create(path, {})
+    recorder.set_worker("running", "trial 1 of 3")
+    recorder.close()
+    for kind in ("stop", "pause", "enqueue"):
+        send_command(path, kind, {"params": {}})
+
+    recorder = Recorder.resume(path)
+    taken = [command.kind for command in recorder.commands()]
+    recorder.close()
+
+    assert taken == ["enqueue"]
+    with SessionReader(path) as reader:
+        told = [(command.state, command.reply) for command in reader.commands() if command.kind != "enqueue"]
+    assert told == [("refused", "the worker had ended")] * 2
+
+
+def test_what_was_asked_before_the_first_worker_began_is_for_it(path: Path) -> None:
+    Recorder.create(path, {}).close()
+    send_command(path, "stop")
+
+    recorder = Recorder.resume(path)
+    taken = [command.kind for command in recorder.commands()]
+    recorder.close()
+
+    assert taken == ["stop"]
+
+
 def test_an_unknown_command_is_refused_before_it_is_written(path: Path) -> None:
     Recorder.create(path, {}).close()
 
