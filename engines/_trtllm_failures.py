@@ -9,10 +9,9 @@ import re
 from dataclasses import dataclass
 
 from engines._trtllm_speculation_knobs import DRAFT_LENGTH, METHOD
-from engines._trtllm_versioned import COMPILE_ON, GRAPHS_ON
+from engines._trtllm_versioned import COMPILE_ON, GRAPH_BATCH_SIZE, GRAPHS_ON
 from engines.failure import FailureRule
 
-GRAPH_BATCH_SIZE = "cuda_graph_config.max_batch_size"
 KV_SHARE = "kv_cache_config.free_gpu_memory_fraction"
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 GRAPHS_ON = "cuda_graph_config.enabled"
 """Ours, not the server's: False writes `cuda_graph_config: null`, which turns decode CUDA graphs off."""
 
+GRAPH_BATCH_SIZE = "cuda_graph_config.max_batch_size"
+GRAPH_BATCH_SIZES = "cuda_graph_config.batch_sizes"
+
 COMPILE_ON = "torch_compile_config.enabled"
 """Ours: True writes the object `torch_compile_config`, which turns torch.compile on."""
 

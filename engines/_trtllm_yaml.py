@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from engines._knobs import structured
 from engines._trtllm_speculation_knobs import METHOD
-from engines._trtllm_versioned import COMPILE_ON, GRAPHS_ON, SWITCHES
+from engines._trtllm_versioned import COMPILE_ON, GRAPH_BATCH_SIZE, GRAPH_BATCH_SIZES, GRAPHS_ON, SWITCHES
 from engines._yaml import load_yaml
 from engines.errors import BadConfiguration
 
@@ -57,6 +57,8 @@ def _counts(knob: Knob, params: Mapping[str, Value]) -> bool:
     """Whether a knob has an effect: conditions count when they are named, and always for objects that switch on."""
     if knob.name.startswith("cuda_graph_config.") and params.get(GRAPHS_ON) is False:
         return False
+    if knob.name == GRAPH_BATCH_SIZE and params.get(GRAPH_BATCH_SIZES):
+        return False  # It follows from the list, and up to 1.2 the server refuses both.
     return all(
         params.get(name) in values
         for name, values in knob.requires.items()

@@ -54,7 +54,9 @@ OWN_OPTIONS = frozenset({"--host", "--port", "--backend", "--config", "--extra_l
 OPTION_ALIASES = {  # which of YAML and command line wins changed between releases
     "tp_size": "tensor_parallel_size",
     "pp_size": "pipeline_parallel_size",
+    "cp_size": "context_parallel_size",
     "ep_size": "moe_expert_parallel_size",
+    "cluster_size": "moe_cluster_parallel_size",
     "free_gpu_memory_fraction": "kv_cache_config.free_gpu_memory_fraction",
     "kv_cache_free_gpu_memory_fraction": "kv_cache_config.free_gpu_memory_fraction",
     "kv_cache_dtype": "kv_cache_config.dtype",

@@ -147,6 +147,12 @@ def test_lists_are_lists_and_what_is_off_is_null_or_absent() -> None:
     }
 
 
+def test_the_largest_graph_is_not_said_beside_the_list_of_graphs() -> None:
+    tree = nested(ENGINE.knobs(), {"cuda_graph_config.batch_sizes": "1,8", "cuda_graph_config.max_batch_size": 8})
+
+    assert tree == {"cuda_graph_config": {"batch_sizes": [1, 8]}}
+
+
 def test_an_object_that_switches_something_on_is_there_when_asked_for() -> None:
     tree = nested(
         ENGINE.knobs(),

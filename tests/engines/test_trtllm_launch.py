@@ -116,10 +116,10 @@ def test_a_value_out_of_its_domain_is_refused_with_what_is_allowed(name: str, va
         ENGINE.launch(request({name: value}))
 
 
-@pytest.mark.parametrize("arguments", [("--tp_size", "2"), ("--tensor_parallel_size=2",)])
+@pytest.mark.parametrize("arguments", [("--tp_size", "2"), ("--tensor_parallel_size=2",), ("--cp_size=2",)])
 def test_a_setting_is_not_also_taken_from_the_command_line(arguments: tuple[str, ...]) -> None:
-    with pytest.raises(BadConfiguration, match="tensor_parallel_size say the same"):
-        ENGINE.launch(request({"tensor_parallel_size": 2}, arguments=arguments))
+    with pytest.raises(BadConfiguration, match="_parallel_size say the same"):
+        ENGINE.launch(request({"tensor_parallel_size": 2, "context_parallel_size": 2}, arguments=arguments))
 
 
 @pytest.mark.parametrize("argument", ["--port", "--config=x.yaml", "--extra_llm_api_options"])
