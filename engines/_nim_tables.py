@@ -7,7 +7,7 @@ start early.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ PROFILE_KNOB = Knob(
 )
 MEMORY_SHARE = "NIM_KVCACHE_PERCENT"
 LENGTH = "NIM_MAX_MODEL_LEN"
+SCHEDULER = "NIM_SCHEDULER_POLICY"
 TENSOR = "NIM_TENSOR_PARALLEL_SIZE"
 PARALLEL_SIZES = (1, 2, 4, 8, 16)
 _REUSE = {"NIM_ENABLE_KV_CACHE_REUSE": (True,)}
@@ -45,7 +46,7 @@ VARIABLES = (
          help="KV cache in host memory behind the GPU's; TensorRT-LLM profiles."),
     Knob("NIM_KV_CACHE_HOST_MEM_FRACTION", "float", 0.1, 0.0, 1.0,
          requires={"NIM_ENABLE_KV_CACHE_HOST_OFFLOAD": (True,)}, help="Share of free host memory for it."),
-    Knob("NIM_SCHEDULER_POLICY", "choice", "guarantee_no_evict", choices=("guarantee_no_evict", "max_utilization"),
+    Knob(SCHEDULER, "choice", "guarantee_no_evict", choices=("guarantee_no_evict", "max_utilization"),
          searched=True, help="Reserve KV for whole requests, or pack more; TensorRT-LLM profiles."),
     Knob(LENGTH, "int", None, 16, 10_000_000, log=True, help="Most tokens of one request."),
     Knob("NIM_MAX_BATCH_SIZE", "int", None, 1, 8192, log=True, choices=(32, 64, 128, 256, 512, 1024),
@@ -68,6 +69,23 @@ VARIABLES = (
     Knob("NIM_SDK_MAX_PARALLEL_DOWNLOAD_REQUESTS", "int", 1, 1, 64, help="Downloads at once, for a faster start."),
 )  # fmt: skip
 """Knobs of 1.x, by variable. On 2.x most of them do nothing, so that line has flags instead."""
+
+_IGNORED_BY_VARIANTS = frozenset(
+    {
+        *("NIM_DISABLE_OVERLAP_SCHEDULING", "NIM_ENABLE_KV_CACHE_HOST_OFFLOAD", "NIM_FORCE_DETERMINISTIC"),
+        *("NIM_KV_CACHE_HOST_MEM_FRACTION", "NIM_NUM_KV_CACHE_SEQ_LENS"),
+    }
+)
+_SGLANG_POLICIES = (None, "lpm", "random", "fcfs", "dfs-weight", "lof", "priority")
+
+VARIANT_VARIABLES = tuple(
+    replace(knob, default=None, choices=_SGLANG_POLICIES, help="Who is admitted next; left out: by the image.")
+    if knob.name == SCHEDULER
+    else knob
+    for knob in VARIABLES
+    if knob.name not in _IGNORED_BY_VARIANTS
+)
+"""Knobs of images of 1.x whose tag ends in `-variant`: SGLang serves there and some variables do nothing (contract nim 1)."""
 
 
 def _own_rules(length: str, tensor: str) -> tuple[FailureRule, ...]:
@@ -131,8 +149,13 @@ class Line(Enum):
     """Product lines that differ in their knobs. 3.x in its standard mode is as 2.x."""
 
     V1 = "1.x: TensorRT-LLM, vLLM or SGLang behind NIM's own server"
+    VARIANT = "1.x, a variant image with SGLang"
     VLLM = "2.x with vLLM"
     SGLANG = "2.x with SGLang"
+
+
+BY_VARIABLES = (Line.V1, Line.VARIANT)
+"""Lines whose settings are variables of the container, and whose command is the image's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +175,7 @@ class LineFacts:
 
 FACTS: Mapping[Line, LineFacts] = {
     Line.V1: LineFacts(VARIABLES, V1_FAILURES),
+    Line.VARIANT: LineFacts(VARIANT_VARIABLES, V1_FAILURES),
     Line.VLLM: LineFacts(
         (PROFILE_KNOB, *_vllm_knobs.KNOBS),
         (*_own_rules("max-model-len", "tensor-parallel-size"), *_vllm_failures.FAILURES),
@@ -174,7 +198,7 @@ def line_of(text: str) -> Line:
     tags = [word.partition("@")[0].rpartition(":")[2] for word in text.split()]
     major = next((match for tag in tags if "/" not in tag and (match := _MAJOR.match(tag))), None)
     if major is not None and int(major[1]) < 2:
-        return Line.V1
+        return Line.VARIANT if any(tag.endswith("-variant") for tag in tags) else Line.V1
     return Line.SGLANG if "sglang" in text else Line.VLLM
 
 

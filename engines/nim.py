@@ -14,7 +14,7 @@ from engines._knobs import check_params, plain
 from engines._models_page import first_model
 from engines._nim_metrics import NimReader, line_of_page
 from engines._nim_profiles import NimProfile, parse_profiles, runnable
-from engines._nim_tables import FACTS, PHASES, PROFILE, PROFILE_KNOB, Line, line_of
+from engines._nim_tables import BY_VARIABLES, FACTS, PHASES, PROFILE, PROFILE_KNOB, Line, line_of
 from engines._page_metrics import PageMetrics
 from engines._prometheus import Page, parse_page
 from engines.base import Engine, ServerInfo
@@ -43,8 +43,12 @@ OLD_COMMANDS = ("nim-run", "start_server.sh")
 _SERVING = ("nim-serve", *OLD_COMMANDS)
 LIST_PROFILES = "list-model-profiles"
 OWN_OPTIONS = frozenset({"--host", "--port", "--model"})
-OTHER_LINE_HINT = {Line.V1: "1.x takes NIM_* variables", Line.VLLM: "2.x takes vLLM's flags",
-                   Line.SGLANG: "2.x with SGLang takes SGLang's flags"}  # fmt: skip
+OTHER_LINE_HINT = {
+    Line.V1: "1.x takes NIM_* variables",
+    Line.VARIANT: "such images ignore some of 1.x's variables",
+    Line.VLLM: "2.x takes vLLM's flags",
+    Line.SGLANG: "2.x with SGLang takes SGLang's flags",
+}
 _SELECTED = re.compile(r"[Ss]elected profile\W+([0-9a-f]{64})")
 
 
@@ -78,7 +82,7 @@ class Nim(Engine):
         port = {"NIM_SERVER_PORT": str(host_port), "NIM_HTTP_API_PORT": str(host_port)}
         profile = request.params.get(PROFILE)
         chosen = {PROFILE: str(profile)} if profile is not None else {}
-        settings = _variables(request.params) if line is Line.V1 else {}
+        settings = _variables(line, request.params) if line in BY_VARIABLES else {}
         return LaunchSpec(
             argv=_command(line, request),
             url=local_url(request.host, request.port),
@@ -95,7 +99,7 @@ class Nim(Engine):
         Raises:
             BadConfiguration: As `launch`.
         """
-        if _line_of_request(request) is Line.V1:
+        if _line_of_request(request) in BY_VARIABLES:
             return None
         return self.launch(replace(request, arguments=("--dry-run", *request.arguments)))
 
@@ -142,7 +146,7 @@ class Nim(Engine):
         line = line_of_page(page) or line_of(release)
         effective = vllm.settings_of_page(page) if line is Line.VLLM else {}
         if card.context_tokens and line is not Line.SGLANG:
-            effective["NIM_MAX_MODEL_LEN" if line is Line.V1 else "max-model-len"] = card.context_tokens
+            effective["NIM_MAX_MODEL_LEN" if line in BY_VARIABLES else "max-model-len"] = card.context_tokens
         if isinstance(profile := metadata.get("selectedModelProfileId"), str) and PROFILE_KNOB.allows(profile):
             effective[PROFILE] = profile
         return ServerInfo(release, card.name, effective, (f"NIM {line.value}",))
@@ -178,7 +182,7 @@ class Nim(Engine):
             raise BadConfiguration(
                 f"environment.{held[0]} is a key and the plan is recorded: export it in the shell, the container gets it"
             )
-        if line is Line.V1 and request.arguments and not request.command:
+        if line in BY_VARIABLES and request.arguments and not request.command:
             raise BadConfiguration("NIM 1.x takes no arguments: words after the image replace its own command")
         profile = request.params.get(PROFILE)
         if not PROFILE_KNOB.allows(profile):
@@ -204,7 +208,7 @@ def _line_of_request(request: LaunchRequest) -> Line:
 
 def _command(line: Line, request: LaunchRequest) -> tuple[str, ...]:
     """On 1.x the image's own command, on 2.x `nim-serve` with the engine's flags, which win over everything else."""
-    if line is Line.V1:
+    if line in BY_VARIABLES:
         return (*request.command, *request.arguments)
     facts = FACTS[line]
     flags = flag_words([knob for knob in facts.knobs if knob.name != PROFILE], request.params, negated=facts.negated)
@@ -215,12 +219,12 @@ def _model(line: Line, model: str) -> dict[str, str]:
     """The variable that names the model to an image that has none of its own; images with one need no name."""
     if not model:
         return {}
-    return {"NIM_MODEL_NAME" if line is Line.V1 else "NIM_MODEL_PATH": model}
+    return {"NIM_MODEL_NAME" if line in BY_VARIABLES else "NIM_MODEL_PATH": model}
 
 
-def _variables(params: Mapping[str, Value]) -> dict[str, str]:
+def _variables(line: Line, params: Mapping[str, Value]) -> dict[str, str]:
     """Settings of 1.x as variables; switches are 1 and 0."""
-    knobs = {knob.name: knob for knob in FACTS[Line.V1].knobs}
+    knobs = {knob.name: knob for knob in FACTS[line].knobs}
     shown = {name: plain(knobs[name], value) for name, value in params.items() if value is not None}
     return {name: str(int(value)) if isinstance(value, bool) else str(value) for name, value in shown.items()}
 

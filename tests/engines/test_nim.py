@@ -79,7 +79,7 @@ def page(told: object) -> Callable[[web.Request], Awaitable[web.Response]]:
     ("text", "line"),
     [
         ("1.8.4", Line.V1),
-        ("registry/nim/meta/llama:1.15.0-variant", Line.V1),
+        ("registry/nim/meta/llama:1.15.0-variant", Line.VARIANT),
         ("v1.2", Line.V1),
         ("registry/nim/meta/llama:1.8.4@sha256:0a1b2c", Line.V1),
         ("1.8.4 registry/nim/meta/llama:latest", Line.V1),
@@ -94,6 +94,19 @@ def page(told: object) -> Callable[[web.Request], Awaitable[web.Response]]:
 )
 def test_lines_are_told_apart(text: str, line: Line) -> None:
     assert line_of(text) is line
+
+
+def test_a_variant_image_takes_sglangs_policies_and_not_what_it_would_ignore() -> None:
+    image = replace(OLD, image="registry/nim/meta/llama:1.15.0-variant")
+
+    spec = ENGINE.launch(request(image, {"NIM_SCHEDULER_POLICY": "lpm", "NIM_KVCACHE_PERCENT": 0.85}))
+
+    assert spec.argv == ()
+    assert spec.environment["NIM_SCHEDULER_POLICY"] == "lpm"
+    with pytest.raises(BadConfiguration, match="has no setting 'NIM_FORCE_DETERMINISTIC'; such images ignore"):
+        ENGINE.launch(request(image, {"NIM_FORCE_DETERMINISTIC": True}))
+    with pytest.raises(BadConfiguration, match="NIM_SCHEDULER_POLICY cannot be 'max_utilization'"):
+        ENGINE.launch(request(image, {"NIM_SCHEDULER_POLICY": "max_utilization"}))
 
 
 def test_the_plans_version_tells_the_line_of_an_image_whose_tag_does_not() -> None:

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from engines._nim_tables import Line, line_of
+from engines._nim_tables import BY_VARIABLES, line_of
 from engines.launch.container import ALL_GPUS
 from engines.launch.kubernetes_manifests import (
     GPU_RESOURCE,
@@ -123,7 +123,7 @@ def _span_nodes(manifest: Manifest, winner: Winner) -> None:
         return
     if gpus % per_node:
         raise UsageError(f"--gpus-per-node {per_node}: {gpus} GPUs do not divide evenly over such nodes")
-    older = line_of(winner.plan.engine.known_version) is Line.V1
+    older = line_of(winner.plan.engine.known_version) in BY_VARIABLES
     manifest["spec"]["resources"]["limits"][GPU_RESOURCE] = str(per_node)
     manifest["spec"]["multiNode"] = {
         "backendType": "lws",
