@@ -19,7 +19,7 @@ from sessions.summary import summarise_trials
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -113,15 +113,17 @@ class Session:
 
     def trials(self) -> pd.DataFrame:
         """A row per trial, by `number`: state, score, `params.*`, `effective.*`, and metrics as `metric.stat`."""
-        return _frame(_trial_row(trial) for trial in self.reader.trials()).set_index("number", drop=False)
+        rows = (_trial_row(trial) for trial in self.reader.trials())
+        return _frame(rows, _TRIAL_COLUMNS).set_index("number", drop=False)
 
     def levels(self, trial: int | None = None) -> pd.DataFrame:
         """A row per level, of one trial or of all, by `level`: load, state, window, and metrics as `metric.stat`."""
-        return _frame(_level_row(level) for level in self.reader.levels(trial)).set_index("level", drop=False)
+        rows = (_level_row(level) for level in self.reader.levels(trial))
+        return _frame(rows, _LEVEL_COLUMNS).set_index("level", drop=False)
 
     def phases(self, trial: int | None = None) -> pd.DataFrame:
         """A row per phase: what a trial was doing from when to when."""
-        return _frame(
+        rows = (
             {
                 "trial": phase.trial,
                 "level": phase.level,
@@ -131,6 +133,7 @@ class Session:
             }
             for phase in self.reader.phases(trial)
         )
+        return _frame(rows, ("trial", "level", "phase", "start_s", "end_s"))
 
     def requests(self, *, trial: int | None = None, level: int | None = None, arrivals: bool = False) -> pd.DataFrame:
         """A row per request: times, lengths, status, TTFT and E2E latency.
@@ -171,7 +174,7 @@ class Session:
 
     def events(self) -> pd.DataFrame:
         """A row per mark: a new best, an operator's command or note, warnings."""
-        return _frame(
+        rows = (
             {
                 "t_s": event.t_ns / NS_PER_S,
                 "kind": event.kind,
@@ -181,13 +184,15 @@ class Session:
             }
             for event in self.reader.events()
         )
+        return _frame(rows, ("t_s", "kind", "trial", "text", "data"))
 
     def log(self, limit: int = 1_000_000) -> pd.DataFrame:
         """A row per log line, the newest `limit`."""
-        return _frame(
+        rows = (
             {"t_s": line.t_ns / NS_PER_S, "stream": line.stream, "level": line.level, "text": line.text}
             for line in self.reader.logs(limit=limit)
         )
+        return _frame(rows, ("t_s", "stream", "level", "text"))
 
     def _tables(
         self, trial: int | None, level: int | None, *, arrivals: bool
@@ -204,6 +209,12 @@ class Session:
         return samples_frame(
             (source, self.reader.packed_samples(source.id, start_ns, end_ns)) for source in self.reader.sources(kind)
         )
+
+
+_TRIAL_COLUMNS = ("number", "kind", "state", "score", "feasible", "start_s", "end_s", "ready_s", "failure")
+_LEVEL_COLUMNS = (
+    "level", "trial", "kind", "value", "state", "start_s", "end_s", "window_start_s", "window_end_s", "notes",
+)  # fmt: skip
 
 
 def _trial_row(trial: Trial) -> dict[str, Any]:
@@ -248,7 +259,9 @@ def _seconds(t_ns: int | None) -> float | None:
     return None if t_ns is None else t_ns / NS_PER_S
 
 
-def _frame(rows: Iterator[dict[str, Any]]) -> pd.DataFrame:
+def _frame(rows: Iterator[dict[str, Any]], least: Sequence[str]) -> pd.DataFrame:
+    """The rows as a table, which has its `least` columns without a row too."""
     import pandas as pd
 
-    return pd.DataFrame(list(rows))
+    told = list(rows)
+    return pd.DataFrame(told) if told else pd.DataFrame(columns=list(least))

@@ -126,6 +126,7 @@ def test_every_table_is_exported_alike_in_every_format(tmp_path: Path) -> None:
     [
         (("--format", "csv", "--table", "all"), "name a new folder"),
         (("--format", "config", "--table", "gpu"), "needs --format csv, parquet, json"),
+        (("--format", "csv", "--table", "gpu", "--trial", "1"), "gpu is of the whole session"),
         (("--format", "csv", "--output", DEMO), "exists already"),
     ],
 )
@@ -137,6 +138,23 @@ def test_exports_that_cannot_be_are_refused_in_one_line(
     complaint = capsys.readouterr().err
     assert told in complaint
     assert len(complaint.splitlines()) == 1
+
+
+def test_a_session_in_which_nothing_has_happened_yet_has_empty_tables(tmp_path: Path) -> None:
+    Recorder.create(tmp_path / "run.trtune", {"kind": "tune"}).close()
+
+    with trtune.open_session(tmp_path / "run.trtune") as session:
+        assert session.trials().empty
+        assert session.levels().query("state == 'valid'").empty
+        assert list(session.log().columns) == ["t_s", "stream", "level", "text"]
+
+
+def test_one_trial_is_exported_alone(tmp_path: Path) -> None:
+    export_tables(DEMO, "trials", "csv", trial=2, output=tmp_path / "trials.csv")
+
+    assert list(pd.read_csv(tmp_path / "trials.csv").number) == [2]
+    with pytest.raises(SessionError, match="there is no trial 99"):
+        export_tables(DEMO, "levels", "csv", trial=99, output=None)
 
 
 def test_text_that_a_spreadsheet_would_run_is_exported_as_text(tmp_path: Path) -> None:

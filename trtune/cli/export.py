@@ -47,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--table", choices=(*TABLE_NAMES, "all"), metavar="NAME", help="which table, for csv, parquet and json"
     )
-    parser.add_argument("--trial", type=int, help="which trial (default: the best that meets every SLO)")
+    parser.add_argument(
+        "--trial", type=int, help="which trial (default: the best that meets every SLO; of tables, all)"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write to a file that does not exist yet")
     group = parser.add_argument_group("where it goes to")
     group.add_argument("--image", default="", help="container image with its tag (default: the plan's)")

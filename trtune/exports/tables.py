@@ -20,7 +20,7 @@ ALL = "all"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 TABLES: dict[str, Callable[[Session, int | None], pd.DataFrame]] = {
-    "trials": lambda session, _: session.trials(),
+    "trials": lambda session, trial: _of_trial(session.trials(), trial),
     "levels": lambda session, trial: session.levels(trial),
     "phases": lambda session, trial: session.phases(trial),
     "requests": lambda session, trial: session.requests(trial=trial, arrivals=True),
@@ -31,7 +31,10 @@ TABLES: dict[str, Callable[[Session, int | None], pd.DataFrame]] = {
     "events": lambda session, _: session.events(),
     "log": lambda session, _: session.log(),
 }
-"""Tables by name; those of trials can be narrowed to one."""
+"""Tables by name; what makes each takes the trial to narrow it to."""
+
+OF_TRIALS = ("trials", "levels", "phases", "requests", "tokens")
+"""Tables that can be narrowed to one trial; the others are of the whole session."""
 
 
 def export_tables(path: Path, table: str, format_: str, *, trial: int | None, output: Path | None) -> None:
@@ -41,15 +44,23 @@ def export_tables(path: Path, table: str, format_: str, *, trial: int | None, ou
         path: The session or a pack of one.
         table: A name in `TABLES`, or `all`.
         format_: One of `TABLE_FORMATS`; `json` is one object a line.
-        trial: Only this trial's rows.
+        trial: Only this trial's rows, in the tables that are of trials.
         output: A new file (a new folder for `all`); None: standard output.
 
     Raises:
-        UsageError: If that cannot be: `all` without a folder, Parquet to a terminal, a path that is taken, no pyarrow.
+        UsageError: If that cannot be: `all` without a folder, Parquet to a terminal, a path that is taken, no pyarrow,
+            one trial of a table that is not of trials.
+        SessionError: If there is no such trial.
     """
     if format_ == "parquet":
         _require_pyarrow()
+    if trial is not None and table not in (*OF_TRIALS, ALL):
+        raise UsageError(
+            f"--trial {trial}: {table} is of the whole session; of one trial there are {', '.join(OF_TRIALS)}"
+        )
     with closing(open_session(path)) as session:
+        if trial is not None:
+            session.trial(trial)
         if table != ALL:
             _write(TABLES[table](session, trial), format_, output)
             return
@@ -61,6 +72,10 @@ def export_tables(path: Path, table: str, format_: str, *, trial: int | None, ou
             raise UsageError(f"--output {output}: exists already; choose another name") from error
         for name, make in TABLES.items():
             _write(make(session, trial), format_, output / f"{name}.{format_}")
+
+
+def _of_trial(trials: pd.DataFrame, number: int | None) -> pd.DataFrame:
+    return trials if number is None else trials[trials["number"] == number]
 
 
 def _write(frame: pd.DataFrame, format_: str, output: Path | None) -> None:
