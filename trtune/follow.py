@@ -14,6 +14,7 @@ import orjson
 
 from sessions.commands import send_command
 from sessions.faults import fault_path, read_fault
+from sessions.holding import is_written
 from sessions.reader import SessionReader
 from sessions.summary import summarise_session
 from sessions.text import clean_lines
@@ -96,6 +97,10 @@ class Follower:
         outcome = _outcome(meta, summary, reader, self._path)
         lines = _outcome_lines(meta, summary, reader, self._path)
         self._say({"event": "result", **outcome}, "\n".join(lines))
+        if status is not None and not status.over and is_written(self._path):
+            text = f"it is being worked on; look at it live with: trtune attach {self._path}"
+            self._say({"event": "live", "text": text}, text)
+            return STOPPED if stopped else DONE
         if status is None or not status.over:
             fault = read_fault(self._path)
             why = f", ended by a fault in a library (see {fault_path(self._path)})" if fault else ""
@@ -283,7 +288,9 @@ def _outcome_lines(meta: Mapping[str, Any], summary: Summary, reader: SessionRea
     lines = ["", f"ended: {'' if status is None else status.text}", f"trials: {states or 'none'}"]
     if meta.get("kind") == "tune":
         if summary.best is None:
-            lines.append("best configuration: none meets every SLO")
+            measured = any(trial.score is not None for trial in reader.trials())
+            why = "meets every SLO" if measured else "was measured"
+            lines.append(f"best configuration: none {why}")
         else:
             lines.append(f"best configuration (trial {summary.best.number}): {params_text(summary.best.params)}")
             lines.append(f"best {metric}{simulated}: {summary.best.score:.5g}")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tuner.plan import Plan
 
 WORKER_START_S = 30.0
+WORKER_END_S = 30.0
 
 _VERSIONS_OF = ("optuna", "textual", "aiohttp", "numpy", "pandas", "nvidia-ml-py", "tensorrt-llm")
 
@@ -68,6 +69,8 @@ def begin_session(plan: Plan, path: Path, more: Mapping[str, Any] | None = None)
 def start_worker(path: Path) -> subprocess.Popen[bytes]:
     """Start the worker of a session, out of reach of this terminal, and wait for its first sign of life.
 
+    Interrupted while it waits, it leaves no worker that nobody knows of.
+
     Raises:
         TunerError: If it ends at once or gives no sign.
     """
@@ -81,18 +84,40 @@ def start_worker(path: Path) -> subprocess.Popen[bytes]:
             start_new_session=True,
             env={**os.environ, **worker_environment(os.environ)},
         )
-        deadline = time.monotonic() + WORKER_START_S
-        while _heartbeat(path) == before:
-            if worker.poll() is not None:
-                complaints.seek(0)
-                told = complaints.read().decode(errors="replace").strip().splitlines()
-                raise TunerError(told[-1] if told else f"the worker ended at once with status {worker.returncode}")
-            if time.monotonic() > deadline:
-                worker.kill()
-                worker.wait()
-                raise TunerError(f"the worker gave no sign of life within {WORKER_START_S:g} s")
-            time.sleep(0.05)
+        try:
+            _await_life(worker, path, before)
+        except _EndedAtOnce as error:
+            complaints.seek(0)
+            told = complaints.read().decode(errors="replace").strip().splitlines()
+            raise TunerError(told[-1] if told else str(error)) from error
+        except BaseException:
+            _end(worker)
+            raise
     return worker
+
+
+class _EndedAtOnce(Exception):
+    """The worker ended before it gave a sign of life."""
+
+
+def _await_life(worker: subprocess.Popen[bytes], path: Path, before: int) -> None:
+    deadline = time.monotonic() + WORKER_START_S
+    while _heartbeat(path) == before:
+        if worker.poll() is not None:
+            raise _EndedAtOnce(f"the worker ended at once with status {worker.returncode}")
+        if time.monotonic() > deadline:
+            raise TunerError(f"the worker gave no sign of life within {WORKER_START_S:g} s")
+        time.sleep(0.05)
+
+
+def _end(worker: subprocess.Popen[bytes]) -> None:
+    """End a worker in good order if it can: it may have started something by now."""
+    worker.terminate()
+    try:
+        worker.wait(WORKER_END_S)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()
 
 
 def worker_is_gone(reader: SessionReader) -> bool:

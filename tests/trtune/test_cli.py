@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 
+import psutil
 import pytest
 
 from sessions.recorder import Recorder
 from tests.trtune.conftest import Program, objects
 from trtune.cli import COMMANDS, run
+from trtune.start import start_worker
 from tui.notes import notes_path
 
 DEMO = Path(__file__).parents[1] / "data" / "demo.trtune"
@@ -104,6 +110,59 @@ def test_a_file_that_is_no_session_is_not_replayed(program: Program, tmp_path: P
 
     assert done.returncode == 1
     assert "is not a trtune session" in done.stderr
+
+
+def test_a_session_in_which_nothing_was_measured_breaks_no_limit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "nothing.trtune"
+    recorder = Recorder.create(path, {"kind": "tune", "plan": {"engine": {"name": "trtllm", "model": "m"}}})
+    recorder.set_worker("failed", "the server cannot be started")
+    recorder.close()
+
+    assert run(["replay", str(path), "--headless"]) == 1
+    assert run(["export", str(path)]) == 1
+
+    told = capsys.readouterr()
+    assert "none was measured" in told.out
+    assert "no trial was measured" in told.err
+    assert "SLO" not in told.out + told.err
+
+
+def test_a_session_that_is_worked_on_is_not_said_to_be_without_a_worker(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "live.trtune"
+    with contextlib.closing(Recorder.create(path, {"kind": "tune"})) as recorder:
+        recorder.set_worker("running", "trial 3")
+
+        assert run(["replay", str(path), "--headless"]) == 0
+
+    assert f"look at it live with: trtune attach {path}" in capsys.readouterr().out
+
+
+def test_ctrl_c_while_the_worker_starts_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "begun.trtune"
+    Recorder.create(path, {"kind": "tune"}).close()
+
+    def interrupt(_seconds: float) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        start_worker(path)
+
+    assert not [child for child in psutil.Process().children() if str(path) in child.cmdline()]
+
+
+def test_streams_that_are_closed_are_done_without(tmp_path: Path) -> None:
+    command = f'exec "{sys.executable}" -m trtune "$@" <&- >&- 2>&-'
+
+    done = subprocess.run(["sh", "-c", command, "sh", "export", str(DEMO)], check=False)
+    bare = subprocess.run(["sh", "-c", command, "sh"], check=False)
+
+    assert (done.returncode, bare.returncode) == (0, 0)
 
 
 def test_sessions_are_listed_and_broken_ones_named(program: Program, sessions_folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from pathlib import Path
@@ -68,22 +69,31 @@ def show(path: Path, args: argparse.Namespace, *, live: bool) -> int:
     Returns:
         The exit status.
     """
-    if wants_lines(args):
+    try:
+        if not wants_lines(args):
+            return _on_screen(path, args, live=live)
         from trtune.follow import Follower
 
         follower = Follower(path, json=getattr(args, "json", False))
         return follower.run() if live else _conclude(follower, path)
-    return _on_screen(path, args, live=live)
+    except KeyboardInterrupt:
+        if live:  # before, or after, the time in which the lines or the screen answer to Ctrl-C
+            print(f"trtune: left; see what becomes of it with: trtune attach {path}", file=sys.stderr)
+        raise
 
 
 def wants_lines(args: argparse.Namespace) -> bool:
     """Whether lines are wanted, or all that this terminal can show; says why in that case."""
-    if getattr(args, "headless", False) or getattr(args, "json", False):
+    if _asks_for_lines(args):
         return True
     problem = screen_problem()
     if problem:
         print(problem, file=sys.stderr)
     return bool(problem)
+
+
+def _asks_for_lines(args: argparse.Namespace) -> bool:
+    return getattr(args, "headless", False) or getattr(args, "json", False)
 
 
 def screen_problem() -> str:
@@ -104,9 +114,7 @@ def _on_screen(path: Path, args: argparse.Namespace, *, live: bool) -> int:
 
 
 def _run_screen(path: Path | None, args: argparse.Namespace, *, live: bool, setup: bool = False) -> AppResult:
-    import gc
-
-    gc.disable()  # loading makes many objects and no garbage; the screen enables it with its first picture
+    _load_screen()
     from trtune.door import make_door
     from trtune.paths import sessions_dir
     from tui.app import run_app
@@ -122,6 +130,14 @@ def _run_screen(path: Path | None, args: argparse.Namespace, *, live: bool, setu
         door=make_door(),
         setup=setup,
     )
+
+
+def _load_screen() -> None:
+    import gc
+
+    gc.disable()  # loading makes many objects and no garbage; the screen enables it with its first picture
+    importlib.import_module("trtune.door")
+    importlib.import_module("tui.app")
 
 
 def _after_screen(result: AppResult, path: Path | None, *, live: bool) -> int:
@@ -140,6 +156,7 @@ def _after_screen(result: AppResult, path: Path | None, *, live: bool) -> int:
         print(f"the work goes on; look at it again with: trtune attach {shown}")
         return DONE
     if result.action == "stop":
+        print("stopping; press Ctrl-C to leave at once")
         _wait_until_over(shown)
     from trtune.follow import Follower  # a second, for which nobody who leaves waits
 
@@ -169,12 +186,23 @@ def _wait_until_over(path: Path) -> None:
 def begin_session_for(plan: Plan, args: argparse.Namespace, more: Mapping[str, Any] | None = None) -> Path:
     """Begin a session for a plan and start its worker; returns the session's path."""
     from trtune.paths import new_session_path
-    from trtune.start import begin_session, start_worker
+    from trtune.start import begin_session
 
     path = Path(args.session).expanduser() if args.session else new_session_path(plan.name or plan.kind)
     begin_session(plan, path, more)
-    start_worker(path)
+    begin_work(path, args)
     return path
+
+
+def begin_work(path: Path, args: argparse.Namespace) -> None:
+    """Start the worker of a session. What will show it is loaded before: from then on somebody answers to Ctrl-C."""
+    from trtune.start import start_worker
+
+    if _asks_for_lines(args) or screen_problem():
+        importlib.import_module("trtune.follow")
+    else:
+        _load_screen()
+    start_worker(path)
 
 
 def begin_and_show(plan: Plan, args: argparse.Namespace) -> int:

@@ -209,9 +209,8 @@ def _resume(args: argparse.Namespace, *, trusted: bool) -> int:
     from sessions.errors import SessionBusy
     from sessions.holding import is_written
     from sessions.reader import SessionReader
-    from trtune.cli._common import require_session, show
+    from trtune.cli._common import begin_work, require_session, show
     from trtune.repeat import refuse_other_hosts
-    from trtune.start import start_worker
 
     path = require_session(args.resume)
     if is_written(path):
@@ -223,5 +222,5 @@ def _resume(args: argparse.Namespace, *, trusted: bool) -> int:
         from trtune.resuming import change_stored_plan
 
         change_stored_plan(path, changes)
-    start_worker(path)
+    begin_work(path, args)
     return show(path, args, live=True)

@@ -211,9 +211,8 @@ def take_trial(reader: SessionReader, number: int | None) -> Trial:
     if number is None:
         best = summarise_session(trials, reader.meta()).best
         if best is None:
-            raise SessionError(
-                f"{reader.path}: no trial meets every SLO, so there is no best one; name one with --trial"
-            )
+            why = "meets every SLO" if any(trial.score is not None for trial in trials) else "was measured"
+            raise SessionError(f"{reader.path}: no trial {why}, so there is no best one; name one with --trial")
         return best
     for trial in trials:
         if trial.number == number:
