@@ -133,7 +133,8 @@ def parse_goal(text: str) -> dict[str, str]:
 def _with_preset(told: Mapping[str, Any]) -> dict[str, Any]:
     """The fields with those that the preset fills in; an unknown preset is left for the model to refuse."""
     fields = dict(told)
-    preset = PRESETS.get(fields.get("preset") or "")
+    name = fields.get("preset")
+    preset = PRESETS.get(name) if isinstance(name, str) else None
     if preset is None:
         return fields
     if "metric" not in fields:

@@ -69,3 +69,9 @@ def test_goals_of_a_command_line() -> None:
     assert parse_goal("goodput") == {"metric": "goodput"}
     with pytest.raises(ValueError, match="write metric:stat:direction"):
         parse_goal("a:b:c:d")
+
+
+@pytest.mark.parametrize("preset", [["cost"], {"name": "cost"}, 3, "cheap"])
+def test_something_else_than_a_preset_is_refused_by_name(preset: object) -> None:
+    with pytest.raises(ValidationError, match=r"objective\.preset"):
+        plan(objective={"preset": preset})
