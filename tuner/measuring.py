@@ -9,6 +9,7 @@ from sessions.columns import LOAD_COLUMNS
 from sessions.reader import SessionReader
 from sessions.resources import Resources, energy_in, with_resources
 from tuner.load.errors import LoadError
+from tuner.load.precision import judged_by
 from tuner.load.spec import Level
 from tuner.sampling import EngineSampler
 from tuner.search.bounds import eased_by_load, worth_going_on
@@ -185,12 +186,13 @@ async def _run_level(
 
     watchdog.level_begins(load.level_timeout_s)
     bench.upkeep.profiled = bench.upkeep.profiling
+    rule = _stop_rule(bench, level)
     try:
         result = await bench.load.run(
             endpoint_for(bench.plan.engine, bench.engine, server.url, info),
             bench.plan.workload,
             level,
-            _stop_rule(bench, level),
+            rule,
             load.limits,
             clock=recorder.clock,
             slos=bench.objective.slos,
@@ -212,7 +214,7 @@ async def _run_level(
         "aborted" if broken_off else "valid" if result.valid else "invalid",
         window_ns=(result.window_start_ns, result.window_end_ns),
         result=result.metrics,
-        notes=_notes(result),
+        notes=_notes(result, rule),
     )
     return result
 
@@ -228,12 +230,12 @@ def _with_resources(bench: Bench, trial: int, params: Params, result: LevelResul
     return replace(result, metrics=with_resources(result.metrics, used))
 
 
-def _notes(result: LevelResult) -> list[str]:
+def _notes(result: LevelResult, rule: StopRule) -> list[str]:
     """The conditions under which a level was measured, in words: what made it invalid comes first."""
     notes = list(result.reasons)
     notes.append(f"window closed by {result.stopped_by}, {result.clock} clock, token counts {result.token_counts}")
     if result.relative_half_width is not None:
-        notes.append(f"95 % interval ±{result.relative_half_width:.1%}")
+        notes.append(f"95 % interval of {judged_by(rule.metric)} ±{result.relative_half_width:.1%}")
     connections = result.connections
     notes.append(f"connections: {connections.opened} opened, {connections.reused} reused, {connections.resent} resent")
     notes += [f"{count} x {text}" for text, count in result.error_texts.items()]

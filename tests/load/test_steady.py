@@ -112,3 +112,8 @@ def test_a_trend_is_not_steady() -> None:
     rng = np.random.default_rng(9)
     steady = [warmup_length(np.linspace(0, 200, 1000) + rng.normal(0, 10, 1000)) is not None for _ in range(50)]
     assert not any(steady)
+
+
+@pytest.mark.parametrize("stat", ["min", "max", "std", "count"])
+def test_an_extreme_is_never_known_precisely(stat: str) -> None:
+    assert batch_interval(np.full(5000, 5.0), stat).relative == inf

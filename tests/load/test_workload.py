@@ -351,3 +351,9 @@ def test_a_level_that_makes_no_sense_is_refused(kind: Any, value: float) -> None
 def test_token_prompts_need_the_completions_api() -> None:
     with pytest.raises(BadWorkload, match="completions"):
         RequestPlan(Workload(), Endpoint(TEXT.url, "m", api="chat", token_prompts=True), LEVEL)
+
+
+@pytest.mark.parametrize(("field", "value"), [("metric", "tttf"), ("stat", "p42")])
+def test_a_stop_rule_for_nothing_that_is_measured_is_refused(field: str, value: str) -> None:
+    with pytest.raises(ValidationError, match=f"{value}.* is unknown; there are: "):
+        StopRule.model_validate({field: value})

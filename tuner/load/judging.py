@@ -12,6 +12,7 @@ import numpy as np
 from sessions.clock import NS_PER_MS
 from sessions.metrics import Summary, summarise
 from sessions.requests import ABSENT, ClockKind, RequestStatus, RequestTable
+from tuner.load.precision import judged_by
 from tuner.load.result import Connections, LevelResult, StoppedBy
 
 if TYPE_CHECKING:
@@ -115,7 +116,8 @@ def _remarks(job: LevelJob, course: Course, metrics: Summary) -> list[str]:
     ]
     if job.stop.precision is not None and course.stopped_by in ("time", "requests"):
         reached = f"±{course.precision:.1%}" if isfinite(course.precision) else "unknown"
-        found.append(f"precision of {job.stop.metric} not reached: {reached} instead of ±{job.stop.precision:.1%}")
+        judge = judged_by(job.stop.metric)
+        found.append(f"precision of {judge} not reached: {reached} instead of ±{job.stop.precision:.1%}")
     resent = sum(counts["resent"] for counts in course.counts)
     if resent:
         found.append(f"{resent} requests were sent again because the server had closed the kept connection")

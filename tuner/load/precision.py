@@ -28,6 +28,14 @@ _BUCKETED = {
 }
 """Rates, and what is counted per time bucket to judge them."""
 
+_PER_REQUEST = ("ttft", "tpot", "e2e", "itl")
+"""Latencies that every request has."""
+
+
+def judged_by(metric: str) -> str:
+    """The metric whose interval is told for a metric: its own, or that of the output tokens, which most others follow."""
+    return metric if metric in _BUCKETED or metric in _PER_REQUEST else "output_token_throughput"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
@@ -67,7 +75,7 @@ def read_precision(
     """
     inside = (table.end_ns > from_ns) & (table.status == RequestStatus.OK)
     values: NDArray[np.float64]
-    if rule.metric in ("ttft", "tpot", "e2e", "itl"):
+    if rule.metric in _PER_REQUEST:
         good = table.select(inside)
         order = np.argsort(good.end_ns, kind="stable")
         raw = request_values(good)
@@ -88,7 +96,7 @@ def read_precision(
             values = counted.astype(np.float64)
         else:
             values = np.array([bucket_tokens.get(int(bucket), 0) for bucket in buckets], dtype=np.float64)
-        stat = "avg"
+        stat = "avg"  # of a rate, and of what is judged by one
     cut = warmup_length(values)
     if cut is None:
         return Reading(batch_interval(values, stat), None)

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from sessions.metrics import METRICS, STATS
 from tuner.load.errors import BadWorkload
 from tuner.load.lengths import Fixed, Length, Tokens
 
@@ -167,8 +168,10 @@ class StopRule(_Spec):
         max_s: Longest window, in seconds.
         precision: Relative half-width of the 95 % confidence interval of `metric` at which the window closes (0.02 is ±2 %); None
             measures until `max_requests` or `max_s`.
-        metric: Metric whose interval is looked at, a name of `sessions.metrics.METRICS`.
-        stat: Which statistic of it (`avg`, `p50`, `p99`...).
+        metric: Metric whose interval is looked at, a name of `sessions.metrics.METRICS`; one that is neither a rate nor a
+            latency of requests is judged by the output token throughput.
+        stat: Which statistic of it (`avg`, `p50`, `p99`...); `min`, `max`, `std` and `count` have no interval, so that
+            precision never closes the window.
     """
 
     warmup_s: NonNegativeFloat = 0.0
@@ -183,6 +186,10 @@ class StopRule(_Spec):
 
     @model_validator(mode="after")
     def _ends(self) -> StopRule:
+        if self.metric not in METRICS:
+            raise ValueError(f"metric {self.metric!r} is unknown; there are: {', '.join(METRICS)}")
+        if self.stat not in STATS:
+            raise ValueError(f"statistic {self.stat!r} is unknown; there are: {', '.join(STATS)}")
         if self.max_requests is None and self.max_s is None:
             raise ValueError("one of max_requests and max_s is needed, or the level would never end")
         if self.max_s is not None and self.min_s > self.max_s:

@@ -74,12 +74,14 @@ def batch_interval(values: NDArray[np.float64], stat: str = "avg") -> Interval:
     """Confidence interval of a steady series' mean, or of a percentile.
 
     For a percentile the batches' own percentiles take the place of their means (Law, chapter 9.5.3): right for many
-    values per batch.
+    values per batch. An extreme grows with the number of values, so that no interval of it can be told, nor is one of `std`.
 
     Args:
         values: In the order in which they happened.
-        stat: `avg` or `p` and a number.
+        stat: `avg` or `p` and a number; of any other statistic the interval is infinite.
     """
+    if stat != "avg" and not stat.startswith("p"):
+        return Interval(0.0, inf, 0)
     rank = None if stat == "avg" else float(stat.removeprefix("p"))
     center = _estimate(values, rank)
     per_batch_wanted = MIN_PER_BATCH if rank is None else max(10, int(np.ceil(3 / max(1 - rank / 100, 1e-3))))
