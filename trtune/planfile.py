@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from datetime import date, time
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
@@ -13,10 +14,11 @@ from trtune.errors import UsageError
 from tuner.plan import KnobRange, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-_UNION_TAGS = frozenset({"KnobRange", "bool", "int", "float", "str", "none"})
+_DISTRIBUTIONS = {"fixed", "uniform", "normal", "lognormal", "empirical"}
+_UNION_TAGS = frozenset({"KnobRange", "bool", "int", "float", "str", "none", *_DISTRIBUTIONS})
 """What pydantic puts into the place of an error to name the member of a union it tried; others hold a bracket."""
 
 _WORDS = {
@@ -35,10 +37,19 @@ _WORDS = {
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
     "string_type": "must be a text",
+    "finite_number": "must be a finite number",
     "tuple_type": "must be a list",
+    "too_short": "must hold at least {min_length}",
+    "path_type": "must be a path",
     "dict_type": "must be a table",
     "model_type": "must be a table",
+    "model_attributes_type": "must be a whole number or a table",
+    "union_tag_not_found": "needs {discriminator}",
+    "union_tag_invalid": "must have one of {expected_tags} as its {discriminator}",
 }
+
+_LARGEST = (1 << 63) - 1
+"""Beyond, an integer is none in TOML, nor in a session."""
 
 
 DEFAULT_WORD = "default"
@@ -102,6 +113,8 @@ def make_plan(tables: Mapping[str, Any], where: str) -> Plan:
     Raises:
         UsageError: If a field is unknown, missing, or has a value that is not allowed.
     """
+    if huge := next(_huge(tables, ""), None):
+        raise UsageError(f"{where}: {huge} must be an integer of 64 bits")
     try:
         return Plan.model_validate(_with_slo_table(_flat_knobs(tables)))
     except BadSlo as error:
@@ -115,6 +128,15 @@ def _value(text: str) -> object:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _huge(value: object, field: str) -> Iterator[str]:
+    """Fields with integers that no session can keep; Python's reader of TOML takes them."""
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        yield f"{field} = {value:.3g}"
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, each in inner:
+        yield from _huge(each, f"{field}.{name}".lstrip("."))
 
 
 def _flat_knobs(tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,13 +159,18 @@ def _own_default(value: object) -> object:
 
 def _with_slo_table(tables: dict[str, Any]) -> dict[str, Any]:
     """Turn the short form `[slo] ttft_p99_ms = 500` into `objective.slos`."""
-    short = tables.pop("slo", None)
+    short = tables.pop("slo", {})
     if not isinstance(short, dict):
-        return tables if short is None else {**tables, "slo": short}
+        raise BadSlo(f"slo = {_shown(short)} must be a table, such as [slo] with ttft_p99_ms = 500")
     slos = [Slo.from_field(name, value) for name, value in short.items()]
-    objective = dict(tables.get("objective", {}))
-    objective["slos"] = [*objective.get("slos", ()), *(f"{slo.metric}:{slo.stat}:{slo.op}:{slo.value}" for slo in slos)]
-    return {**tables, "objective": objective}
+    objective = tables.get("objective", {})
+    own = objective.get("slos", []) if isinstance(objective, dict) else None
+    if not slos or not isinstance(own, list | tuple):  # what is no table, or no list, is left for the plan to refuse
+        return tables
+    return {
+        **tables,
+        "objective": {**objective, "slos": [*own, *(f"{slo.metric}:{slo.stat}:{slo.op}:{slo.value}" for slo in slos)]},
+    }
 
 
 def _leaves(table: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
@@ -164,9 +191,16 @@ def _explain(error: ValidationError) -> str:
     text = text.format(**told.get("ctx", {})) if told["type"] in _WORDS else text
     if told["type"] == "extra_forbidden":
         return f"{field} {text}{_hint(place)}"
-    if told["type"] in ("missing", "value_error"):
-        return f"{field}: {text}" if told["type"] == "value_error" else f"{field} {text}"
-    return f"{field} = {told['input']!r:.60} {text}"
+    if told["type"] == "value_error":
+        return f"{field}: {text}" if field else text
+    return f"{field} {text}" if told["type"] == "missing" else f"{field} = {_shown(told['input']):.60} {text}"
+
+
+def _shown(value: object) -> str:
+    """A value as a person wrote it, in TOML's words."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.isoformat() if isinstance(value, date | time) else repr(value)
 
 
 def _hint(place: Sequence[str]) -> str:

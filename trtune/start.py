@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines.gpu import NoGpu, open_gpu_source
@@ -28,7 +29,6 @@ from tuner.server import check_plan_engine, only_client_knobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from engines.base import Engine
     from tuner.load.lengths import Length
@@ -54,6 +54,7 @@ def begin_session(plan: Plan, path: Path, more: Mapping[str, Any] | None = None)
     """
     engine = get_engine(plan.engine.name)
     check_plan_engine(plan.engine, engine)
+    _check_files(plan)
     plan, profiles = with_profiles(plan)
     knobs = _knob_facts(plan, engine) if plan.kind == "tune" else []
     if plan.search.warm_start:
@@ -64,6 +65,22 @@ def begin_session(plan: Plan, path: Path, more: Mapping[str, Any] | None = None)
     if profiles:
         facts["profiles"] = [asdict(profile) for profile in profiles]
     Recorder.create(path, {**facts, **(more or {})}).close()
+
+
+def _check_files(plan: Plan) -> None:
+    """Refuse a plan that needs a file which is not there, before a server is started for it.
+
+    Raises:
+        BadPlan: If one cannot be opened.
+    """
+    dataset = plan.workload.dataset
+    for field, path in (("workload.dataset.path", dataset and dataset.path), ("quality.prompts", plan.quality.prompts)):
+        if not path:
+            continue
+        try:
+            Path(path).open("rb").close()
+        except OSError as error:
+            raise BadPlan(f"{field}: {path}: {error.strerror}") from error
 
 
 def start_worker(path: Path) -> subprocess.Popen[bytes]:

@@ -220,6 +220,13 @@ class LoadPlan(PlanPart):
     stop: StopRule = Field(default_factory=StopRule)
     limits: Limits = Field(default_factory=Limits)
 
+    @model_validator(mode="after")
+    def _requests_at_once_are_whole(self) -> LoadPlan:
+        if self.kind == "concurrency" and any(level != int(level) for level in self.levels):
+            odd = next(level for level in self.levels if level != int(level))
+            raise ValueError(f"levels: {odd:g} is no number of concurrent requests; rates are for kind = 'rate'")
+        return self
+
     def chooser(self, guess: float | None = None) -> LevelChooser:
         """What chooses the levels of a trial.
 

@@ -181,6 +181,8 @@ def _put_goals(tables: dict[str, Any], wish: dict[str, Any]) -> None:
     slos = wish.pop("slos", [])
     several = wish.pop("objectives", None)
     own = tables.get("objective", {})
+    if not isinstance(own, dict) or not isinstance(own.get("slos", []), list):
+        return  # for the plan to refuse
     if wish or several:
         tables.pop("objectives", None)
         kept = {} if "preset" in wish else {name: own[name] for name in ("slos",) if name in own}
