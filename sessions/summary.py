@@ -97,4 +97,4 @@ def gain_over(score: float, baseline: float, *, maximize: bool) -> float:
     if baseline == 0:
         return math.nan
     share = score / baseline - 1
-    return share if maximize else -share
+    return share if maximize else 0.0 - share  # not -0.0

@@ -251,8 +251,15 @@ def _began_line(trial: Trial) -> str:
     return f"trial {trial.number} ({trial.kind}): {params_text(trial.params)}"
 
 
-def _trial_line(trial: Trial, meta: Mapping[str, Any]) -> str:
+def _scored(meta: Mapping[str, Any]) -> tuple[str, str]:
+    """What a score is, as in `ttft p99`, and its unit with a space before it."""
     objective = meta.get("objective", {})
+    metric, stat, unit = (str(objective.get(key) or "") for key in ("metric", "stat", "unit"))
+    return f"{metric or 'score'}{'' if stat in ('', 'avg') else f' {stat}'}", f" {unit}" if unit else ""
+
+
+def _trial_line(trial: Trial, meta: Mapping[str, Any]) -> str:
+    metric, unit = _scored(meta)
     if trial.end_ns is None:
         return _began_line(trial)
     if trial.failure is not None:
@@ -260,7 +267,7 @@ def _trial_line(trial: Trial, meta: Mapping[str, Any]) -> str:
     if trial.score is None:
         return f"trial {trial.number} {trial.state}"
     slo = "" if trial.feasible else "  (breaks an SLO)"
-    return f"trial {trial.number} {trial.state}: {objective.get('metric', 'score')} {trial.score:.5g}{slo}"
+    return f"trial {trial.number} {trial.state}: {metric} {trial.score:.5g}{unit}{slo}"
 
 
 def _outcome(meta: Mapping[str, Any], summary: Summary, reader: SessionReader, path: Path) -> dict[str, Any]:
@@ -282,7 +289,7 @@ def _outcome(meta: Mapping[str, Any], summary: Summary, reader: SessionReader, p
 
 def _outcome_lines(meta: Mapping[str, Any], summary: Summary, reader: SessionReader, path: Path) -> list[str]:
     status = reader.worker()
-    metric = str(meta.get("objective", {}).get("metric", "score"))
+    metric, unit = _scored(meta)
     simulated = " (simulated)" if meta.get("engine", {}).get("simulated") else ""
     states = ", ".join(f"{count} {state}" for state, count in summary.states.items())
     lines = ["", f"ended: {'' if status is None else status.text}", f"trials: {states or 'none'}"]
@@ -293,10 +300,10 @@ def _outcome_lines(meta: Mapping[str, Any], summary: Summary, reader: SessionRea
             lines.append(f"best configuration: none {why}")
         else:
             lines.append(f"best configuration (trial {summary.best.number}): {params_text(summary.best.params)}")
-            lines.append(f"best {metric}{simulated}: {summary.best.score:.5g}")
+            lines.append(f"best {metric}{simulated}: {summary.best.score:.5g}{unit}")
         if summary.baseline is not None and summary.baseline.score is not None:
             broken = "" if summary.baseline.feasible else ", breaks an SLO"
-            lines.append(f"baseline {metric}{simulated}: {summary.baseline.score:.5g}{broken}")
+            lines.append(f"baseline {metric}{simulated}: {summary.baseline.score:.5g}{unit}{broken}")
             lines.append(f"gain over the baseline{simulated}: {gain_text(summary.gain)}")
         verdict = meta.get("verdict")
         if isinstance(verdict, dict):

@@ -371,7 +371,7 @@ class TuneJob:
                 self.best = (trial.number, trial.score)
         if announce and self.best is not None and self.best != before:
             number, value = self.best
-            text = f"trial {number} is the best so far: {value:.4g} {objective.metric}"
+            text = f"trial {number} is the best so far: {objective.shown(value)}"
             self._bench.recorder.event("best", text, trial=number, data={"score": value})
 
     def _explain(self) -> None:

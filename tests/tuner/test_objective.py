@@ -48,6 +48,18 @@ def test_less_is_better_when_minimising() -> None:
     assert LEAST.better(4, 5)
 
 
+def test_the_same_value_is_no_loss_when_minimising() -> None:
+    assert f"{Objective('ttft', 'p99', 'minimize').gain(30.0, 30.0):+.1%}" == "+0.0%"
+
+
+def test_a_value_is_shown_with_its_statistic_and_unit() -> None:
+    assert Objective("ttft", "p99", "minimize").shown(30.912) == "ttft p99 30.91 ms"
+    assert (
+        Objective("output_token_throughput", "avg", "maximize").shown(217.73)
+        == "output_token_throughput 217.7 tokens/s"
+    )
+
+
 def test_a_gain_over_nothing_is_unknown() -> None:
     assert math.isnan(MOST.gain(5, 0))
 

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from sessions.metrics import METRICS
 from sessions.slo import EACH
 from sessions.summary import gain_over, is_better
 
@@ -42,6 +43,11 @@ class Objective:
         stat = "" if self.stat == "avg" else f" {self.stat}"
         limits = f" under {', '.join(str(slo) for slo in self.slos)}" if self.slos else ""
         return f"{self.direction} {self.metric}{stat}{limits}"
+
+    def shown(self, value: float) -> str:
+        """A value of it, with its name and unit."""
+        stat = "" if self.stat == "avg" else f" {self.stat}"
+        return f"{self.metric}{stat} {value:.4g} {METRICS[self.metric].unit}"
 
     def better(self, one: float, other: float) -> bool:
         """Whether the first value is strictly better than the second."""
