@@ -7,6 +7,8 @@ import math
 DASH = "–"
 """Stands for a number that is not known."""
 
+_SMALL = 0.1
+
 _SUFFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -24,8 +26,14 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def _plain(value: float, digits: int) -> str:
     size = abs(value)
-    if size >= 10 ** (digits - 1) or value == 0:
+    if value == 0:
+        return "0"  # not -0
+    if size >= 10 ** (digits - 1):
         return f"{value:.0f}"
+    if size < _SMALL:  # with two decimals the joules or the costs of a token would all look alike
+        decimals = min(digits - 2 - math.floor(math.log10(size)), digits + (value > 0))
+        text = f"{value:.{decimals}f}".rstrip("0").rstrip(".")
+        return "0" if text == "-0" else text
     decimals = digits - 1 - max(0, math.floor(math.log10(size))) if size >= 1 else digits - 1
     return f"{value:.{decimals}f}"
 
