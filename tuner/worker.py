@@ -231,7 +231,8 @@ class Worker:
         number = self._control.skip(named)
         if number is not None:
             return "done", f"trial {number} is left"
-        return "refused", f"{'no trial' if named is None else f'trial {named}'} is being started or measured now"
+        whose = "no trial is" if named is None else f"trial {named} is not"
+        return "refused", f"{whose} being started or measured now"
 
 
 def work(path: Path) -> int:
