@@ -14,7 +14,7 @@ from tuner.budget import Budget, CountedFleet
 from tuner.errors import BadPlan
 from tuner.explaining import deciding_level, explain
 from tuner.fleet.neighbours import check_neighbours
-from tuner.fleet.storage import is_outage, patiently, signs_of_life
+from tuner.fleet.storage import StorageGone, is_outage, patiently, signs_of_life
 from tuner.proof_rounds import prove
 from tuner.quality.gate import QualityGate
 from tuner.rescoring import QUALITY, SCORED_FOR, adopt_plan, past_trials, purpose_of, rescore_session, result_of
@@ -235,11 +235,21 @@ class TuneJob:
     def _rows_under_way(self) -> tuple[int, ...]:
         return tuple(self._search.row_of(proposal) for proposal in self._under_way.values())
 
-    async def _patiently(self, work: Callable[[], T]) -> T:
-        """Do what needs the study; an outage of its database is waited for."""
+    async def _patiently(self, work: Callable[[], T]) -> T | None:
+        """Do what needs the study; an outage of its database is waited for, unless the work is to end: a resume makes up for it.
+
+        Raises:
+            StorageGone: If it did not come back in time.
+        """
         if self._storage is None:
             return work()
-        return await patiently(work, lambda text: self._bench.recorder.event("warning", text))
+        bench, stop = self._bench, self._bench.control.stop
+        try:
+            return await patiently(work, lambda text: bench.recorder.event("warning", text), ended=stop)
+        except StorageGone:
+            if not stop.is_set():
+                raise
+            return None
 
     async def _run(self, proposal: Proposal) -> None:
         """Run a proposal; a start that failed for no reason of its configuration is tried again."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AsyncExitStack, closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -60,8 +60,10 @@ class BarrenFleet:
         pass
 
 
-async def test_lanes_that_wait_for_the_database_do_not_run_more_trials_than_the_budget(tmp_path: Path) -> None:
-    recorder, places = Recorder.create(tmp_path / "run.trtune", {}), Places(tmp_path, 0)
+@asynccontextmanager
+async def job_without_its_database(folder: Path) -> AsyncIterator[tuple[TuneJob, Bench, Postgres]]:
+    """A search on four lanes whose database has gone away since it was begun."""
+    recorder, places = Recorder.create(folder / "run.trtune", {}), Places(folder, 0)
     with closing(Postgres()) as server:
         server.start()
         server.create()
@@ -74,14 +76,28 @@ async def test_lanes_that_wait_for_the_database_do_not_run_more_trials_than_the_
             stack.callback(shared.close)
             job = TuneJob(bench, BarrenFleet(bench), storage=shared)
             server.stop()
-            running = asyncio.create_task(job.run())
-            await asyncio.sleep(0.2)
-            server.start()
-
-            reason = await asyncio.wait_for(running, 60)
+            yield job, bench, server
             job.close()
+
+
+async def test_lanes_that_wait_for_the_database_do_not_run_more_trials_than_the_budget(tmp_path: Path) -> None:
+    async with job_without_its_database(tmp_path) as (job, _, server):
+        running = asyncio.create_task(job.run())
+        await asyncio.sleep(0.2)
+        server.start()
+        reason = await asyncio.wait_for(running, 60)
 
     assert reason == "all 2 trials are done"
     with SessionReader(tmp_path / "run.trtune") as reader:
         assert [trial.state for trial in reader.trials()] == ["infeasible"] * 2
         assert any("does not answer" in event.text for event in reader.events())
+
+
+async def test_a_stop_does_not_wait_for_the_database(tmp_path: Path) -> None:
+    async with job_without_its_database(tmp_path) as (job, bench, _):
+        running = asyncio.create_task(job.run())
+        await asyncio.sleep(0.2)
+        bench.control.end()
+        reason = await asyncio.wait_for(running, 60)
+
+    assert reason == "stopped by the operator"

@@ -225,7 +225,12 @@ async def _beat(
 
 
 async def patiently(
-    work: Callable[[], T], on_outage: Callable[[str], None], *, patience_s: float = PATIENCE_S, retry_s: float = RETRY_S
+    work: Callable[[], T],
+    on_outage: Callable[[str], None],
+    *,
+    ended: asyncio.Event | None = None,
+    patience_s: float = PATIENCE_S,
+    retry_s: float = RETRY_S,
 ) -> T:
     """Do what needs the storage; while the database is gone, wait for it and try again.
 
@@ -234,11 +239,12 @@ async def patiently(
     Args:
         work: What to do.
         on_outage: Told once in words when an outage begins.
+        ended: Set when there is nothing to wait for any more.
         patience_s: How long to wait.
         retry_s: Seconds between two tries.
 
     Raises:
-        StorageGone: If it did not come back in time.
+        StorageGone: If it did not come back in time, or before the end.
     """
     deadline = time.monotonic() + patience_s
     told = False
@@ -248,7 +254,7 @@ async def patiently(
         except (StorageInternalError, SQLAlchemyError, StorageGone) as error:
             if not is_outage(error):
                 raise
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or (ended is not None and ended.is_set()):
                 raise StorageGone(f"the database of the study did not come back within {patience_s:g} s") from None
         if not told:
             on_outage(
