@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -40,10 +41,16 @@ async def detect_engine(url: str, headers: Mapping[str, str] | None = None) -> s
     async with aiohttp.ClientSession(timeout=timeout, headers=headers) as http:
         try:
             models = await _json(http, f"{base}/v1/models")
+        except aiohttp.ClientResponseError as error:
+            raise Unreachable(
+                f"{base}/v1/models answers {error.status} {error.message}: name the variable that holds the API key"
+                " (--api-key-env, engine.api_key_env)"
+            ) from error
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             if (triton := await _triton(http, base)) is not None:
                 return triton
-            reason = str(error) or "no answer in time"
+            reason = error.strerror if isinstance(error, aiohttp.ClientConnectorError) else str(error)
+            reason = reason or "no answer in time"
             raise Unreachable(
                 f"{url}: no inference server answers there ({reason}): is it running, is the URL right?"
             ) from error
@@ -59,8 +66,29 @@ async def detect_engine(url: str, headers: Mapping[str, str] | None = None) -> s
 
 
 async def _json(http: aiohttp.ClientSession, url: str) -> Any:
+    """The JSON at an address, whatever its status; where a key is asked for there is none.
+
+    Raises:
+        ClientResponseError: If the server wants a key, or another one.
+    """
     async with http.get(url, allow_redirects=False) as answer:
+        if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            answer.raise_for_status()
         return await answer.json(content_type=None)
+
+
+async def is_simulated(url: str, headers: Mapping[str, str] | None = None) -> bool:
+    """Whether a running server is trtune's simulated one: every answer of that one says so."""
+    from engines.simulated.face import SERVER_HEADER
+
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S), headers=headers) as http,
+            http.get(f"{url.rstrip('/')}/v1/models", allow_redirects=False) as answer,
+        ):
+            return answer.headers.get("Server") == SERVER_HEADER
+    except (aiohttp.ClientError, TimeoutError, ValueError):
+        return False
 
 
 async def _is_nim(http: aiohttp.ClientSession, base: str) -> bool:

@@ -14,6 +14,7 @@ from engines.gpu import NoGpu, open_gpu_source
 from engines.registry import get_engine
 from engines.sample import EngineSample
 from sessions.text import clean_line
+from trtune.start import runs_simulated
 from tuner.server import auth_headers
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ def print_once(plan: Plan, *, json: bool) -> int:
         Unreachable: If nobody answers.
     """
     info, sample = asyncio.run(_ask(plan))
+    simulated = runs_simulated(plan)
     gpus = _gpus(plan)
     facts = {
         "server": {
             "url": plan.engine.url,
             "version": info.version,
             "model": info.model,
+            "simulated": simulated,
             "effective": dict(info.effective),
         },
         "engine": _known(asdict(sample)),
@@ -45,7 +48,8 @@ def print_once(plan: Plan, *, json: bool) -> int:
     if json:
         print(orjson.dumps(facts).decode())  # noqa: T201
         return 0
-    print(clean_line(f"{plan.engine.url}  {plan.engine.name} {info.version}  {info.model}"))  # noqa: T201
+    word = "  (SIMULATED: every number is pretended)" if simulated else ""
+    print(clean_line(f"{plan.engine.url}  {plan.engine.name} {info.version}  {info.model}{word}"))  # noqa: T201
     known = _known(asdict(sample))
     if not known:
         print(f"  no metrics within {READING_S:g} s: the server is idle, or runs without metrics")  # noqa: T201

@@ -43,7 +43,7 @@ _WORDS = {
     "path_type": "must be a path",
     "dict_type": "must be a table",
     "model_type": "must be a table",
-    "model_attributes_type": "must be a whole number or a table",
+    "model_attributes_type": "must be a whole number, a list of them or a table",
     "union_tag_not_found": "needs {discriminator}",
     "union_tag_invalid": "must have one of {expected_tags} as its {discriminator}",
 }
@@ -85,7 +85,7 @@ def set_fields(tables: dict[str, Any], settings: Sequence[str]) -> None:
         name, equals, text = setting.partition("=")
         if not equals or not name.strip():
             raise UsageError(f"--set {setting}: write FIELD=VALUE, for example search.trials=8")
-        put(tables, name.strip(), _value(text.strip()))
+        put(tables, name.strip(), toml_value(text.strip()))
 
 
 def put(tables: dict[str, Any], name: str, value: object) -> None:
@@ -123,7 +123,8 @@ def make_plan(tables: Mapping[str, Any], where: str) -> Plan:
         raise UsageError(f"{where}: {_explain(error)}") from error
 
 
-def _value(text: str) -> object:
+def toml_value(text: str) -> object:
+    """A value of a flag, written as in TOML; what is no TOML is a text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

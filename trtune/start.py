@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import os
 import platform
@@ -20,12 +21,13 @@ from sessions.holding import is_written
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
 from trtune import __version__
+from trtune.detect import is_simulated
 from trtune.profiles import with_profiles
 from tuner.budget import budget_facts
 from tuner.environment import worker_environment
 from tuner.errors import BadPlan, TunerError
 from tuner.facts import objectives_facts
-from tuner.server import check_plan_engine, only_client_knobs
+from tuner.server import auth_headers, check_plan_engine, only_client_knobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -185,7 +187,7 @@ def session_facts(plan: Plan) -> dict[str, Any]:
 
 
 def _facts(plan: Plan, engine: Engine, knobs: list[dict[str, Any]]) -> dict[str, Any]:
-    simulated = "engines.simulated" in plan.engine.command
+    simulated = "engines.simulated" in plan.engine.command or runs_simulated(plan)
     return {
         "kind": plan.kind,
         "name": plan.name,
@@ -212,6 +214,11 @@ def _facts(plan: Plan, engine: Engine, knobs: list[dict[str, Any]]) -> dict[str,
             "packages": {name: version for name in _VERSIONS_OF if (version := _version(name))},
         },
     }
+
+
+def runs_simulated(plan: Plan) -> bool:
+    """Whether the running server that a plan names is a simulated one."""
+    return plan.engine.launch == "attach" and asyncio.run(is_simulated(plan.engine.url, auth_headers(plan.engine)))
 
 
 def _shape(model: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path  # noqa: TC003 - pydantic needs it at run time
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
@@ -108,6 +109,12 @@ _TOLD_BY_IMAGE = ("nim", "trtllm", "trtllm_engines")
 """Engines whose settings differ by version, and whose images carry it as their tag."""
 
 
+def _without_password(url: str) -> str:
+    if urlsplit(url).password is not None:
+        raise ValueError("it carries a password, and the plan is kept in the session: write it without")
+    return url
+
+
 class EnginePlan(PlanPart):
     """The server: which family, and how to reach or start it."""
 
@@ -137,6 +144,8 @@ class EnginePlan(PlanPart):
     pre_check: bool = Field(
         True, description="have the server check a configuration before its start, where it can (NIM 2.x: --dry-run)"
     )
+
+    _no_password = field_validator("url")(_without_password)
 
     @model_validator(mode="after")
     def _attach_needs_a_url(self) -> EnginePlan:
@@ -191,6 +200,8 @@ class GpuPlan(PlanPart):
         description="page to read instead: dcgm-exporter's, or a Triton's metrics page; {free_port} stands for a free port",
     )
     period_s: Annotated[float, Field(ge=0.05, le=10)] = Field(0.25, description="time from one sample to the next")
+
+    _no_password = field_validator("dcgm_url")(_without_password)
 
 
 class LoadPlan(PlanPart):

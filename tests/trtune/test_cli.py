@@ -75,6 +75,13 @@ def test_a_session_without_a_plan_that_can_be_read_says_so(
         (("bench", "http://127.0.0.1:1"), 4, "is it running, is the URL right?"),
         (("watch", "http://127.0.0.1:1"), 4, "is it running, is the URL right?"),
         (("watch", "127.0.0.1:8000"), 2, "write it like http://"),
+        (("bench", "http://[::1"), 2, "write it like http://"),
+        (
+            ("watch", "http://127.0.0.1:1", "--api-key-env", "NOT_SET"),
+            2,
+            "--api-key-env NOT_SET: there is no such variable",
+        ),
+        (("tune", "--demo", "--storage", "here"), 2, "write postgresql://USER@HOST"),
         (("bench", "http://127.0.0.1:1", "--rate", "1", "--concurrency", "1"), 2, "not both"),
         (("replay", "nowhere"), 1, "no such session"),
         (("replay", "nowhere", "--fps", "-2"), 2, "--fps: -2: must be a number from 0.2 to 20"),

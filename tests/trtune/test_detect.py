@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from engines.errors import Unreachable
-from trtune.detect import detect_engine
+from trtune.detect import detect_engine, is_simulated
 
 Serve = Callable[[dict[str, Any]], Awaitable[str]]
 VERSION = {"/v1/version": {"release": "2.0.5", "api": "1"}, "/v1/metadata": {"version": "2.0.5"}}
@@ -73,3 +74,25 @@ async def test_a_server_is_told_by_what_it_says(serve: Serve, pages: dict[str, A
 async def test_another_program_is_refused_with_what_to_do(serve: Serve) -> None:
     with pytest.raises(Unreachable, match="is this an inference server"):
         await detect_engine(await serve({"/v1/models": {"hello": "world"}}))
+
+
+async def test_a_server_that_wants_a_key_is_told_from_one_that_is_none() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"error": "Unauthorized"}, status=401)
+
+    app = web.Application()
+    app.router.add_route("*", "/{any:.*}", answer)
+    async with TestServer(app) as server:
+        with pytest.raises(Unreachable, match=r"answers 401 Unauthorized: name the variable that holds the API key"):
+            await detect_engine(str(server.make_url("/")))
+
+
+@pytest.mark.parametrize(("header", "simulated"), [("trtune-simulated", True), ("uvicorn", False)])
+async def test_a_simulated_server_is_told_by_its_name(header: str, simulated: bool) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response({"data": []}, headers={"Server": header})
+
+    app = web.Application()
+    app.router.add_get("/v1/models", answer)
+    async with TestServer(app) as server:
+        assert await is_simulated(str(server.make_url("/"))) is simulated

@@ -75,8 +75,11 @@ def test_the_demos_plan_is_understood() -> None:
         ("[knobs]\nx = { low = 0, high = 2, log = true }", "a logarithmic range needs low above 0, not 0"),
         ("[load]\nlevels = []", "plan.toml: load.levels = [] must hold at least 1"),
         ("[load]\nlevels = [1.5]", "plan.toml: load: levels: 1.5 is no number of concurrent requests"),
-        ("[workload]\nisl = true", "plan.toml: workload.isl = true must be a whole number or a table"),
-        ("[workload]\nisl = 2020-01-01", "plan.toml: workload.isl = 2020-01-01 must be a whole number or a table"),
+        ("[workload]\nisl = true", "plan.toml: workload.isl = true must be a whole number, a list of them or a table"),
+        (
+            "[workload]\nisl = 2020-01-01",
+            "plan.toml: workload.isl = 2020-01-01 must be a whole number, a list of them or a table",
+        ),
         ("[workload]\nisl = -5", "plan.toml: workload.isl.tokens = -5 must be at least 1"),
         ("[workload.isl]\ndistribution = 'zipf'", "must have one of 'fixed', 'uniform', 'normal', "),
         ("[search]\nmoney = 5", "plan.toml: search.money needs price.gpu_hour"),
@@ -93,6 +96,8 @@ def test_the_demos_plan_is_understood() -> None:
         ("[engine.environment]\nNGC_API_KEY = 'x'", "environment.NGC_API_KEY looks like a secret"),
         ("[engine.environment]\n'X;reboot' = 'y'", "environment: 'X;reboot' is no name of a variable"),
         ("[engine]\narguments = ['--api-key', 'x']", "--api-key carries a secret"),
+        ("[engine]\nlaunch = 'attach'\nurl = 'http://me:x@host'", "engine.url: it carries a password"),
+        ("[gpu]\ndcgm_url = 'http://me:x@host/metrics'", "gpu.dcgm_url: it carries a password"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_what_is_allowed(tmp_path: Path, text: str, told: str) -> None:

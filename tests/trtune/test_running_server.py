@@ -47,7 +47,8 @@ def test_a_hundred_requests_means_a_hundred(program: Program, server: str) -> No
     ]
     with SessionReader(program.session) as reader:
         assert [len(reader.requests(level.id)) for level in reader.levels()] == [100, 100]
-        assert reader.meta()["engine"]["name"] == "trtllm", "the server was asked who it is"
+        engine = reader.meta()["engine"]
+    assert (engine["name"], engine["simulated"]) == ("trtllm", True), "the server was asked who it is"
 
 
 def test_a_bench_measures_every_level_even_beyond_its_limits(program: Program, server: str) -> None:

@@ -22,30 +22,66 @@ def add_target_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="set any field of the plan")
 
 
-def target_tables(args: argparse.Namespace, kind: str) -> dict[str, Any]:
-    """Plan tables for the server that the flags name.
+def server_url(told: str) -> str:
+    """The base URL that a user means, without `/v1`.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    from urllib.parse import urlsplit
+
+    from trtune.errors import UsageError
+
+    try:
+        parts = urlsplit(told)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0  # port: raises too
+    except ValueError:  # what is no port, or no IPv6 address
+        usable = False
+    if not usable:
+        raise UsageError(f"{told}: not a server's URL; write it like http://127.0.0.1:8000")
+    return told.rstrip("/").removesuffix("/v1")
+
+
+def engine_at(url: str, args: argparse.Namespace) -> str:
+    """The engine that `--engine` names, else what is found out by asking, with the API key of `--api-key-env`.
 
     Raises:
         Unreachable: If nobody answers at the URL.
+        UsageError: If the variable is not set.
     """
-    from urllib.parse import urlsplit
+    import os
 
     from trtune.detect import detect_engine
     from trtune.errors import UsageError
     from tuner.server import bearer_headers
 
-    parts = urlsplit(args.url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{args.url}: not a server's URL; write it like http://127.0.0.1:8000")
-    engine = args.engine or asyncio.run(detect_engine(args.url, bearer_headers(args.api_key_env)))
-    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if args.api_key_env and not os.environ.get(args.api_key_env):
+        raise UsageError(
+            f"--api-key-env {args.api_key_env}: there is no such variable in the environment, or it is empty"
+        )
+    return args.engine or asyncio.run(detect_engine(url, bearer_headers(args.api_key_env)))
+
+
+def target_tables(args: argparse.Namespace, kind: str) -> dict[str, Any]:
+    """Plan tables for the server that the flags name.
+
+    Raises:
+        Unreachable: If nobody answers at the URL.
+        UsageError: If it is no URL.
+    """
+    from urllib.parse import urlsplit
+
+    url = server_url(args.url)
+    engine = engine_at(url, args)
+    host = urlsplit(url).hostname
+    local = host in ("localhost", "127.0.0.1", "::1")
     return {
         "kind": kind,
-        "name": f"{kind}-{parts.hostname}",
+        "name": f"{kind}-{host}",
         "engine": {
             "name": engine,
             "launch": "attach",
-            "url": args.url.rstrip("/").removesuffix("/v1"),
+            "url": url,
             "model": args.model,
             "api_key_env": args.api_key_env,
         },

@@ -13,6 +13,7 @@ examples:
   trtune bench http://127.0.0.1:8000 --concurrency 1,8,32 --isl 1024 --osl 128
   trtune bench http://127.0.0.1:8000 --rate 4 --duration 60 --slo ttft:p99:<=:500
   trtune bench http://127.0.0.1:8000 --concurrency 8 --requests 100 --json
+  trtune bench http://127.0.0.1:8000 --isl '{ distribution = "uniform", min = 128, max = 1024 }'
 """
 
 
@@ -27,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load = parser.add_argument_group("load")
     load.add_argument("--concurrency", metavar="N[,N...]", help="closed loop: requests at once (default: 8)")
     load.add_argument("--rate", metavar="R[,R...]", help="open loop: requests per second")
-    load.add_argument("--isl", help="prompt length in tokens (default: 512), or a distribution")
-    load.add_argument("--osl", help="answer length in tokens (default: 128), or a distribution")
+    load.add_argument("--isl", help="prompt length in tokens (default: 512), or a distribution as a plan has it")
+    load.add_argument("--osl", help="answer length in tokens (default: 128), or a distribution as a plan has it")
     load.add_argument("--requests", type=int, help="exactly so many requests a level")
     load.add_argument("--duration", type=float, metavar="SECONDS", help="measuring window of a level")
     load.add_argument("--precision", metavar="SHARE", help="end when the interval is this narrow: 2%% or 0.02")
@@ -110,6 +111,6 @@ def _share(text: str | None) -> float | None:
 
 
 def _length(text: str | None) -> object:
-    if text is None or not text.isdigit():
-        return text
-    return int(text)
+    from trtune.planfile import toml_value
+
+    return None if text is None else toml_value(text)

@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("start", "stop", "script"), help="what to do")
     parser.add_argument("target", help="base URL of a running server, or a session")
     parser.add_argument("--engine", help="which family of server it is (default: found out by asking it)")
+    parser.add_argument("--api-key-env", default="", metavar="NAME", help="environment variable that holds the API key")
     group = parser.add_argument_group("start")
     group.add_argument("--steps", type=int, help="iterations to record (default: until it is stopped)")
     group.add_argument("--first-step", type=int, help="iteration to begin with (default: the next)")
@@ -76,14 +77,15 @@ def _ask_server(args: argparse.Namespace) -> str:
     import aiohttp
 
     from engines.registry import get_engine
-    from trtune.detect import detect_engine
+    from trtune.cli._target import engine_at, server_url
+    from tuner.server import bearer_headers
 
     options = _options(args) if args.action == "start" else {}
-    url = args.target.rstrip("/").removesuffix("/v1")
-    engine = get_engine(args.engine or asyncio.run(detect_engine(url, None)))
+    url = server_url(args.target)
+    engine = get_engine(engine_at(url, args))
 
     async def ask() -> str:
-        async with aiohttp.ClientSession() as http:
+        async with aiohttp.ClientSession(headers=bearer_headers(args.api_key_env)) as http:
             return await engine.profile(http, url, args.action, options)
 
     return asyncio.run(ask())

@@ -59,5 +59,6 @@ def screen_command(args: argparse.Namespace) -> str:
         words.append("screen")
     words += ["--read-only"] if args.read_only else []
     words += ["--ascii"] if args.ascii else []
+    words += ["--no-mouse"] if args.no_mouse else []
     words += ["--fps", f"{args.fps:g}"] if args.fps else []
     return shlex.join(words)

@@ -160,9 +160,13 @@ def _pass_on_storage(address: str | None) -> None:
     """Give the address to the worker through the environment: its arguments are seen by everybody on the host."""
     if address is None:
         return
-    from tuner.fleet.storage import VARIABLE, storage_url
+    from trtune.errors import UsageError
+    from tuner.fleet.storage import VARIABLE, BadStorage, storage_url
 
-    storage_url(address)
+    try:
+        storage_url(address)
+    except BadStorage as error:
+        raise UsageError(str(error)) from error
     os.environ[VARIABLE] = address
 
 
