@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from typing import TYPE_CHECKING
 
 from sessions.clock import NS_PER_S
+from sessions.errors import NotASession
+from sessions.holding import is_written
 from sessions.text import clean_line
 from tui.formatting import span
 from tui.snapshot import SessionState
@@ -33,7 +34,7 @@ def session_state(path: Path, worker: WorkerStatus | None, now_utc_ns: int) -> S
     if silent_s <= LAG_S:
         word = _WORDS.get(worker.state, worker.state.upper())
         return SessionState(word, worker.text, "warn" if word == "PAUSED" else "ok", live=True, fresh=True)
-    if process_gone(worker):
+    if worker_gone(path, worker):
         text = f"worker gone: resume with  trtune tune --resume {clean_line(path.name)}   (silent for {span(silent_s)})"
         return SessionState("STOPPED", text, "bad", live=False, fresh=False)
     return SessionState(
@@ -45,14 +46,14 @@ def session_state(path: Path, worker: WorkerStatus | None, now_utc_ns: int) -> S
     )
 
 
-def process_gone(worker: WorkerStatus) -> bool:
-    """Whether the worker ran on this host and its process is no more; False when that cannot be told."""
-    if worker.host != platform.node() or worker.pid <= 0:
+def worker_gone(path: Path, worker: WorkerStatus) -> bool:
+    """Whether the worker ran on this host and holds the session no more; False when that cannot be told.
+
+    Its lock says so and not its process: after a restart of the host another program may have that number.
+    """
+    if worker.host != platform.node():
         return False
     try:
-        os.kill(worker.pid, 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
+        return not is_written(path)
+    except NotASession:
         return False
-    return False

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
+from contextlib import closing
 from pathlib import Path
 
+from sessions.recorder import Recorder
 from sessions.records import WorkerStatus
 from tui.liveness import session_state
 
@@ -23,17 +23,17 @@ def test_worker_that_has_just_spoken_is_live() -> None:
     assert (state.word, state.live, state.fresh) == ("LIVE", True, True)
 
 
-def test_silent_worker_lags_by_the_second_and_is_not_fresh() -> None:
-    state = session_state(PATH, worker(), 1012 * S)
+def test_silent_worker_lags_by_the_second_and_is_not_fresh(tmp_path: Path) -> None:
+    with closing(Recorder.create(tmp_path / "a.trtune", {})):
+        state = session_state(tmp_path / "a.trtune", worker(), 1012 * S)
 
     assert (state.word, state.live, state.fresh) == ("LAG 12 s", True, False)
 
 
-def test_dead_worker_is_told_with_what_to_do() -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
+def test_dead_worker_is_told_with_what_to_do_whoever_has_its_number_now(tmp_path: Path) -> None:
+    Recorder.create(tmp_path / "a.trtune", {}).close()
 
-    state = session_state(PATH, worker(pid=ended.pid), 1012 * S)
+    state = session_state(tmp_path / "a.trtune", worker(pid=os.getpid()), 1012 * S)
 
     assert state.word == "STOPPED"
     assert not state.live
