@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -11,6 +12,7 @@ STOPPED = 130
 def main() -> None:
     """Run the command line and exit with its status; Ctrl-C is an end like any other, at whatever moment it comes."""
     _fill_missing_streams()
+    _print_anything()
     try:
         from trtune.cli import run
 
@@ -27,6 +29,14 @@ def _fill_missing_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
+
+
+def _print_anything() -> None:
+    """A terminal that lacks a character, or the name of a file that is no text, ends nothing: it is printed as it can be."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            utf8 = "utf" in stream.encoding.lower()
+            stream.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
 
 
 if __name__ == "__main__":

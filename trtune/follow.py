@@ -20,6 +20,7 @@ from sessions.summary import summarise_session
 from sessions.text import clean_lines
 from trtune.errors import DONE, FAILED, NOTHING_FEASIBLE, STOPPED, UNREACHABLE
 from trtune.insights import insight_facts, insight_lines
+from trtune.paths import path_text
 from trtune.start import worker_is_gone
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class Follower:
         """
         wish = _Wish()
         with _signals(wish), SessionReader(self._path) as reader:
-            self._say({"event": "session", "path": str(self._path), **_head(reader.meta())}, _head_line(reader.meta()))
+            self._say(
+                {"event": "session", "path": path_text(self._path), **_head(reader.meta())}, _head_line(reader.meta())
+            )
             stopped = False
             while True:
                 if wish.stops and not stopped:
@@ -273,7 +276,7 @@ def _trial_line(trial: Trial, meta: Mapping[str, Any]) -> str:
 def _outcome(meta: Mapping[str, Any], summary: Summary, reader: SessionReader, path: Path) -> dict[str, Any]:
     status = reader.worker()
     return {
-        "session": str(path),
+        "session": path_text(path),
         "ended": "" if status is None else status.text,
         "objective": meta.get("objective", {}).get("label", ""),
         "simulated": bool(meta.get("engine", {}).get("simulated")),

@@ -28,6 +28,11 @@ def new_session_path(name: str) -> Path:
     return next(folder / candidate for candidate in candidates if not (folder / candidate).exists())
 
 
+def path_text(path: Path) -> str:
+    """A path for JSON, which takes no name that is not text: its strange bytes are shown as missing characters."""
+    return os.fsencode(path).decode(errors="replace")
+
+
 def find_session(told: str) -> Path:
     """The session a user means: a path, or the name of one in the sessions folder."""
     path = Path(told).expanduser()

@@ -164,6 +164,22 @@ def test_ctrl_c_while_the_worker_starts_leaves_none(tmp_path: Path, monkeypatch:
     assert not [child for child in psutil.Process().children() if str(path) in child.cmdline()]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_what_the_terminal_cannot_show_and_names_that_are_no_text_end_nothing(program: Program, tmp_path: Path) -> None:
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    path = Path(shutil.copy(DEMO, strange / os.fsdecode(b"odd\xff.trtune")))
+
+    listed = program.run("sessions", "--json", "list", strange)
+    compared = subprocess.run(
+        [sys.executable, "-m", "trtune", "compare", f"{path}#0", f"{path}#1"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False,
+    )  # fmt: skip
+
+    assert [str(entry["path"])[-11:] for entry in objects(listed.stdout)] == ["odd\ufffd.trtune"]
+    assert (compared.returncode, b"at concurrency" in compared.stdout) == (0, True), compared.stderr
+
+
 def test_streams_that_are_closed_are_done_without(tmp_path: Path) -> None:
     command = f'exec "{sys.executable}" -m trtune "$@" <&- >&- 2>&-'
 

@@ -51,6 +51,8 @@ def test_a_comparison_is_one_json_object(session: Path, capsys: pytest.CaptureFi
         (("--fail-if", "ttft_p50 > +5%", "--significant"), 5, "95 % interval"),
         (("--fail-if", "tpot_p50 > +5%"), 0, "does not hold"),
         (("--fail-if", "nonsense"), 2, "cannot be read"),
+        (("--json", "-o", "page.html"), 2, "not both"),
+        (("-o", "page.pdf"), 2, "page.pdf: ends in none of .html, .md"),
         (("--fail-if", "ttft_p50 > +5% at 7"), 1, "was not measured"),
     ],
 )
@@ -93,12 +95,19 @@ def test_a_comparison_is_written_as_a_page(session: Path, tmp_path: Path) -> Non
     assert "What differs" in (tmp_path / "c.html").read_text()
 
 
-def test_markdown_goes_to_standard_output_for_ci(session: Path) -> None:
-    words = [sys.executable, "-m", "trtune", "report", str(session), "--format", "md", "-o", "-"]
+@pytest.mark.parametrize(
+    ("words", "begin"),
+    [
+        (("report", "{0}", "--format", "md", "-o", "-"), "## TensorRT-LLM"),
+        (("compare", "{0}#0", "{0}#1", "--format", "md"), "## made#1 against made#0"),
+    ],
+)
+def test_markdown_goes_to_standard_output_for_ci(session: Path, words: tuple[str, ...], begin: str) -> None:
+    command = [sys.executable, "-m", "trtune", *(word.format(session) for word in words)]
 
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
 
-    assert done.stdout.startswith("## TensorRT-LLM")
+    assert done.stdout.startswith(begin)
 
 
 def test_what_an_older_session_does_not_tell_is_said(tmp_path: Path) -> None:

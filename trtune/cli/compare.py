@@ -30,15 +30,20 @@ examples:
 """
 
 
+FORMS = {"html": ".html", "md": ".md"}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the flags."""
     parser.add_argument("sides", nargs="+", metavar="SESSION[#TRIAL]", help="two or more sessions or trials")
     parser.add_argument("--fail-if", action="append", default=[], metavar="CONDITION", help="exit with 5 when it holds")
     parser.add_argument("--significant", action="store_true", help="conditions count only beyond the noise")
     parser.add_argument(
-        "-o", "--output", metavar="FILE", help="write a page (.html) or Markdown (.md) instead; - for stdout"
+        "-o", "--output", metavar="FILE", help="write a page (.html) or Markdown (.md) instead; - for standard output"
     )
-    parser.add_argument("--format", choices=("html", "md"), help="what to write (default: by the output's name)")
+    parser.add_argument(
+        "--format", choices=FORMS, help="what to write (default: by the output's name, else html); prints it without -o"
+    )
     parser.add_argument("--force", action="store_true", help="replace a file that exists")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--ascii", action="store_true", help="draw with ASCII characters only")
@@ -50,17 +55,20 @@ def run(args: argparse.Namespace) -> int:
 
     from sessions.compare import COMPARED, compare
     from sessions.fail_if import FailIf
-    from trtune.cli.report import put
+    from trtune.cli.report import form_of, put
     from trtune.errors import REGRESSION, UsageError
 
     if len(args.sides) < 2:
         raise UsageError("compare needs two sessions or trials at least; 'trtune compare --help' has examples")
+    if args.json and (args.output or args.format):
+        raise UsageError("give --json, which prints, or a page by --output and --format, not both")
+    form = (args.format or form_of(args.output, FORMS)) if args.output or args.format else None
     conditions = [FailIf.parse(text) for text in args.fail_if]
     wanted = dict.fromkeys([*COMPARED, *((each.metric, each.stat) for each in conditions)])
     told = compare([_side(text) for text in args.sides], list(wanted))
     findings = [found for each in conditions for found in each.judge(told, significant=args.significant)]
-    if args.output:
-        put(_written(told, args), args.output, force=args.force)
+    if form:
+        put(_written(told, form), args.output or "-", force=args.force)
     elif args.json:
         _print_json(told, findings)
     else:
@@ -89,8 +97,8 @@ def _side(text: str) -> Side:
         return take_side(reader, int(number) if mark else None)
 
 
-def _written(told: Comparison, args: argparse.Namespace) -> bytes:
-    if args.format == "md" or (args.format is None and str(args.output).endswith(".md")):
+def _written(told: Comparison, form: str) -> bytes:
+    if form == "md":
         from sessions.report.markdown import comparison_markdown
 
         return comparison_markdown(told).encode()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
 SUFFIXES = {"html": ".html", "md": ".md", "png": ".png"}
 
@@ -37,16 +38,30 @@ def run(args: argparse.Namespace) -> int:
     from trtune.reporting import gather_facts, written
 
     path = require_session(args.session)
-    form = _form(args.output, args.format)
+    form = args.format or form_of(args.output, SUFFIXES)
     with SessionReader(path) as reader:
         facts = gather_facts(reader)
     data = written(facts, form, dark=args.dark)
     return put(data, args.output or f"{path.stem}{SUFFIXES[form]}", force=args.force)
 
 
-def _form(output: str | None, told: str | None) -> str:
-    by_name = {suffix: form for form, suffix in SUFFIXES.items()}
-    return told or by_name.get(Path(output or "").suffix.lower(), "html")
+def form_of(output: str | None, suffixes: Mapping[str, str]) -> str:
+    """What a file is to hold, by its name; HTML where that says nothing.
+
+    Raises:
+        UsageError: If the name says something that is not made here.
+    """
+    from trtune.errors import UsageError
+
+    suffix = Path(output or "").suffix.lower()
+    if not suffix:
+        return "html"
+    form = next((form for form, each in suffixes.items() if each == suffix), None)
+    if form is None:
+        raise UsageError(
+            f"{output}: ends in none of {', '.join(suffixes.values())}; say what it is to hold with --format"
+        )
+    return form
 
 
 def put(data: bytes, output: str, *, force: bool) -> int:

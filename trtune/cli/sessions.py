@@ -49,6 +49,7 @@ def _entry(path: Path) -> dict[str, Any]:
     from sessions.reader import SessionReader
     from sessions.summary import summarise_session
     from trtune.errors import error_line
+    from trtune.paths import path_text
     from tui.harmless import READ_ERRORS
 
     try:
@@ -57,11 +58,11 @@ def _entry(path: Path) -> dict[str, Any]:
         summary = summarise_session(trials, meta)
         state = "live" if is_written(path) else status.state if status is not None and status.over else "cut off"
     except (*READ_ERRORS, OSError) as error:
-        return {"path": str(path), "state": "unreadable", "text": error_line(error)}
+        return {"path": path_text(path), "state": "unreadable", "text": error_line(error)}
     told = meta.get("engine")
     engine = told if isinstance(told, dict) else {}
     return {
-        "path": str(path),
+        "path": path_text(path),
         "state": state,
         "kind": meta.get("kind"),
         "name": meta.get("name"),
