@@ -52,6 +52,15 @@ def test_advice_between_two_choices_may_be_moved_to_either_and_sizes_are_compare
     assert {values["fraction"] for values in near} == {0.9}
 
 
+def test_advice_is_moved_up_rather_than_down() -> None:
+    space = build_space(KNOBS, {"batch": (64, 128, 256), "length": (32, 128)}, {})
+
+    near = [(values["batch"], values["length"]) for values in space.near({"batch": 64, "length": 64})]
+
+    assert near[:3] == [(64, 128), (128, 128), (256, 128)]
+    assert near[3] == (64, 32), "only then what would hold the load back"
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 _MOST_MOVED = 6
 """Numbers of a configuration that are moved to either side at most."""
 
+_MOST_LARGER = 2
+"""Choices above a number that it is moved to at most."""
+
+_TOO_SMALL = 5.0
+"""What is moved below the advice lies so many times as far from it: a limit that is too low holds the load back, and one that is
+too high costs little."""
+
 DEFAULT_WORDS: Mapping[object, str] = {None: "default"}
 """How a value that is left to the server is written for a person."""
 
@@ -88,8 +95,8 @@ class Space:
     def near(self, params: Mapping[str, Value]) -> list[dict[str, Value]]:
         """Values of the searched knobs near to a configuration, the nearest first.
 
-        A number that lies between two choices is moved to either of them, and one that is a choice also to the next larger:
-        together with others only one of them may work.
+        A number that lies between two choices is moved to either of them, and every number also to the next larger ones:
+        together with others only some of them may work.
         """
         options = {
             name: _either_side(distribution, params[name])
@@ -199,21 +206,22 @@ def _nearest(distribution: BaseDistribution, value: Value) -> Value:
 
 
 def _either_side(distribution: BaseDistribution, value: Value) -> tuple[Value, ...]:
-    """The choice nearest to a number, and the ones next to the number; for all else the nearest value."""
+    """The choice nearest to a number, the next smaller one and some larger ones; for all else the nearest value."""
     nearest = _nearest(distribution, value)
     if not isinstance(distribution, CategoricalDistribution) or not _is_number(value):
         return (nearest,)
-    numbers = [choice for choice in distribution.choices if _is_number(choice)]
-    below = max((choice for choice in numbers if choice < value and nearest != value), default=None)
-    above = min((choice for choice in numbers if choice > value), default=None)
-    return tuple(dict.fromkeys(side for side in (nearest, below, above) if side is not None))
+    numbers = sorted(choice for choice in distribution.choices if _is_number(choice))
+    below = [choice for choice in numbers if choice < value and nearest != value][-1:]
+    above = [choice for choice in numbers if choice > value][:_MOST_LARGER]
+    return tuple(dict.fromkeys((nearest, *below, *above)))
 
 
 def _apart(values: Mapping[str, Value], wanted: Mapping[str, Value], names: Sequence[str]) -> tuple[float, float]:
     """How far some values lie from those wanted; of equally far ones the larger come first."""
     pairs = [(values[name], wanted[name]) for name in names]
-    distances = [_distance(mine, theirs) for mine, theirs in pairs if _is_number(mine) and _is_number(theirs)]
-    return round(sum(distances), 6), -sum(float(mine) for mine, _ in pairs if _is_number(mine))
+    numbers = [(mine, theirs) for mine, theirs in pairs if _is_number(mine) and _is_number(theirs)]
+    distances = [_distance(mine, theirs) * (_TOO_SMALL if mine < theirs else 1.0) for mine, theirs in numbers]
+    return round(sum(distances), 6), -sum(float(mine) for mine, _ in numbers)
 
 
 def _distance(one: float, other: float) -> float:
