@@ -11,7 +11,7 @@ from sessions.reader import SessionReader
 from tuner.rescoring import past_trials, purpose_of
 from tuner.search.known import checkpoint_of, simulated_hardware, workload_shape
 from tuner.search.search import Search
-from tuner.search.space import build_space
+from tuner.search.space import build_space, check_settings
 from tuner.search.study import StudySearch
 from tuner.variants import knobs_of, wishes_of
 from tuner.warm_start import known_results
@@ -35,7 +35,10 @@ def space_of(plan: Plan, engine: Engine) -> Space:
     Raises:
         BadPlan: If the plan and the engine do not fit together.
     """
-    return build_space(knobs_of(plan.engine, engine), wishes_of(plan), plan.baseline)
+    knobs = knobs_of(plan.engine, engine)
+    for place, point in enumerate(plan.starting_points, 1):
+        check_settings(knobs, point, f"starting_points[{place}]")
+    return build_space(knobs, wishes_of(plan), plan.baseline)
 
 
 def hardware_of(plan: Plan) -> Hardware | None:
@@ -63,7 +66,7 @@ def open_search(
         BadPlan: If the plan and the engine do not fit together.
     """
     objectives = plan.to_objectives()
-    starting_points = _starting_points(plan, engine, space_of(plan, engine))
+    advice = _advice(plan, engine, space_of(plan, engine))
     known = known_results(plan)
     search = StudySearch(
         path,
@@ -76,7 +79,8 @@ def open_search(
             wanted=wishes_of(plan),
             baseline=plan.baseline,
             conflicts=engine.conflicts,
-            starting_points=starting_points,
+            starting_points=plan.starting_points,
+            advice=advice,
             known=known,
             sampler=plan.search.sampler,
             seed=plan.search.seed,
@@ -120,9 +124,8 @@ def _knob_facts(knob: Knob, default: object) -> dict[str, Any]:
     return {"name": knob.name, "kind": kind, "default": default, "help": knob.help, "allowed": allowed}
 
 
-def _starting_points(plan: Plan, engine: Engine, space: Space) -> list[Params]:
-    """The plan's own, then the engine's advice with the most GPUs the plan allows, then with the baseline's."""
-    own = [dict(point) for point in plan.starting_points]
+def _advice(plan: Plan, engine: Engine, space: Space) -> list[Params]:
+    """The engine's advice with the most GPUs the plan allows, then with the baseline's."""
     advice = engine.starting_points(plan.load_hint())
     largest = space.largest()
-    return own + [{**point, **largest} for point in advice] + ([dict(advice[0])] if advice and largest else [])
+    return [{**point, **largest} for point in advice] + ([dict(advice[0])] if advice and largest else [])

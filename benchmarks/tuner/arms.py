@@ -159,7 +159,7 @@ def make_search(
         workload=workload,
         baseline=baseline_of(scenario),
         conflicts=ENGINE.conflicts if arm.filtered else lambda _params: None,
-        starting_points=ENGINE.starting_points(max(scenario.levels)) if arm.filtered else (),
+        advice=ENGINE.starting_points(max(scenario.levels)) if arm.filtered else (),
         prior=prior,
         sampler=arm.sampler,
         seed=seed,

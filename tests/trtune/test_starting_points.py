@@ -10,9 +10,10 @@ from engines.trtllm import ENGINE
 from trtune.errors import UsageError
 from trtune.planfile import make_plan
 from trtune.starting_points import with_starting_points
+from tuner.errors import BadPlan
 from tuner.plan import Plan
 from tuner.search.space import build_space
-from tuner.searching import _starting_points, space_of
+from tuner.searching import space_of
 
 RECIPE = "max_batch_size: 720\ncuda_graph_config:\n  max_batch_size: 720\nmoe_config:\n  backend: TRTLLM\nodd: 1\n"
 
@@ -34,7 +35,7 @@ def test_the_search_begins_with_them_and_searches_what_they_set(folder: Path) ->
     told, words = with_starting_points(plan(), ENGINE, folder, "H200")
 
     space = space_of(told, ENGINE)
-    first = _starting_points(told, ENGINE, space)[0]
+    (first,) = told.starting_points
     assert first["moe_config.backend"] == "TRTLLM"
     assert space.nearest(first)["max_batch_size"] == 720
     assert {"max_num_tokens", "moe_config.backend"} <= set(space.distributions)
@@ -66,3 +67,15 @@ def test_they_can_be_written_into_a_plan(folder: Path) -> None:
     told = plan(starting_points=[{"max_batch_size": 64, "kv_cache_config": {"dtype": "fp8"}}])
 
     assert told.starting_points == ({"max_batch_size": 64, "kv_cache_config.dtype": "fp8"},)
+
+
+@pytest.mark.parametrize(
+    ("point", "told"),
+    [
+        ({"max_batch_sise": 64}, r"starting_points\[2\].max_batch_sise: .*did you mean max_batch_size"),
+        ({"max_batch_size": "many"}, r"starting_points\[2\].max_batch_size = 'many'"),
+    ],
+)
+def test_a_mistake_in_one_is_named(point: dict[str, object], told: str) -> None:
+    with pytest.raises(BadPlan, match=told):
+        space_of(plan(starting_points=[{"max_batch_size": 64}, point]), ENGINE)

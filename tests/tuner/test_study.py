@@ -55,12 +55,13 @@ def ask(search: StudySearch) -> Proposal:
 
 
 def test_the_baseline_comes_first_and_the_starting_points_next(path: Path) -> None:
-    search = open_search(path, starting_points=[{"batch": 16, "chunked": True}])
+    points = [{"batch": 16, "chunked": True}, {"batch": 32, "chunked": True}, {"batch": 8, "chunked": True}]
+    search = open_search(path, starting_points=points)
 
-    first, second = ask(search), ask(search)
+    first, *others = [ask(search) for _ in range(4)]
 
     assert (first.kind, first.params) == ("baseline", {})
-    assert (second.kind, second.params) == ("search", {"batch": 16, "chunked": True})
+    assert [(other.kind, other.params) for other in others] == [("search", point) for point in points]
     search.close()
 
 
@@ -68,7 +69,7 @@ def test_advice_is_moved_into_the_ranges_so_that_it_works(path: Path) -> None:
     def conflicts(params: Mapping[str, Value]) -> str | None:
         return "too much at once" if params.get("chunked") and int(str(params.get("batch", 8))) > 16 else None
 
-    search = open_search(path, starting_points=[{"batch": 20, "chunked": True}], conflicts=conflicts)
+    search = open_search(path, advice=[{"batch": 20, "chunked": True}], conflicts=conflicts)
 
     search.tell(ask(search), good(1))
 

@@ -1,4 +1,4 @@
-"""What is tried first, right after the baseline: the best of older sessions, the prior's choice, the engine's advice."""
+"""What is tried first, right after the baseline: what was asked for, the best of older sessions, then guesses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tuner.search.strategy import Strategy
 
 ADVICE: Final = 1
-"""Starting points that are tried at once without a prior; more of them would only delay the model."""
+"""Pieces of the engine's advice that are tried at once; more of them would only delay the model."""
 
 OLDER: Final = 1
 """The best configurations of older sessions that are tried first."""
@@ -41,36 +41,38 @@ def early_points(
     space: Space,
     known: Sequence[Observation],
     starting_points: Sequence[Mapping[str, Value]],
+    advice: Sequence[Mapping[str, Value]],
     rejection: Callable[[Mapping[str, Value]], str | None],
 ) -> list[EarlyPoint]:
-    """What comes after the baseline: what was best in older sessions, then guesses.
+    """What comes after the baseline: what was asked for, what was best in older sessions, then guesses.
 
     Args:
         strategy: Knows the prior's best, and the best of older sessions.
         space: What is searched.
         known: Results of older sessions.
-        starting_points: Configurations worth trying early, best first.
+        starting_points: Configurations to try early, all of them.
+        advice: What the engine advises, best first.
         rejection: Why a configuration is not worth starting, or None.
     """
-    older = [space.nearest(params) for params in strategy.best_of(known)[:OLDER]]
-    advice = _advice(space, starting_points, rejection)
-    guesses = [point for point in _guesses(strategy, advice) if point.params not in older]
-    return [EarlyPoint(params) for params in older] + guesses
+    asked = _moved_into(space, starting_points, rejection)
+    asked += [space.nearest(params) for params in strategy.best_of(known)[:OLDER]]
+    guesses = _guesses(strategy, _moved_into(space, advice, rejection))
+    return [EarlyPoint(params) for params in asked] + [point for point in guesses if point.params not in asked]
 
 
-def _advice(
+def _moved_into(
     space: Space,
-    starting_points: Sequence[Mapping[str, Value]],
+    points: Sequence[Mapping[str, Value]],
     rejection: Callable[[Mapping[str, Value]], str | None],
 ) -> list[dict[str, Value]]:
-    """The starting points as the space has them, moved to what can work where one cannot."""
-    advice: list[dict[str, Value]] = []
-    for point in starting_points:
+    """Configurations as the space has them, moved to what can work where one cannot."""
+    moved: list[dict[str, Value]] = []
+    for point in points:
         near = space.near(point)
         works = next((each for each in near if rejection(space.complete(each)) is None), near[0])
-        if works not in advice:
-            advice.append(works)
-    return advice
+        if works not in moved:
+            moved.append(works)
+    return moved
 
 
 def _guesses(strategy: Strategy, advice: list[dict[str, Value]]) -> list[EarlyPoint]:

@@ -82,6 +82,7 @@ class Search:
         baseline: Mapping[str, KnobValue] | None = None,
         conflicts: Callable[[Mapping[str, Value]], str | None] = lambda _params: None,
         starting_points: Sequence[Mapping[str, Value]] = (),
+        advice: Sequence[Mapping[str, Value]] = (),
         meanings: Mapping[str, Meaning] | None = None,
         prior: Prior | Literal["roofline", "none"] = "roofline",
         sampler: str = ROOFLINE,
@@ -104,7 +105,8 @@ class Search:
             wanted: Range, choices or fixed value by knob; empty: every knob marked as searched, or every one if none is marked.
             baseline: Values of the first trial that differ from the defaults.
             conflicts: Why a configuration cannot work, or None; such a one is never proposed.
-            starting_points: Configurations worth trying early, best first.
+            starting_points: Configurations to try right after the baseline, all of them.
+            advice: Configurations that are known to do well in general, best first: hints, of which the search tries what it needs.
             meanings: What knobs with unusual names stand for.
             prior: `roofline` estimates from hardware, model and workload where all three are known; `none` does without;
                 or an estimate of the caller's own.
@@ -145,7 +147,7 @@ class Search:
         self._tried = Tried(self.study, self.space)
         if not self.study.get_trials(deepcopy=False):
             self._enqueue(self.space.searched_part(self.space.baseline) or {}, BASELINE)
-        self._early = early_points(self._strategy, self.space, self._known, starting_points, self.rejection)
+        self._early = early_points(self._strategy, self.space, self._known, starting_points, advice, self.rejection)
 
     @property
     def objective(self) -> Objective:

@@ -164,10 +164,7 @@ def build_space(
         NothingToSearch: If no knob is left to change.
     """
     by_name = {knob.name: knob for knob in knobs}
-    for name, value in baseline.items():
-        _known(name, by_name, "baseline")
-        if not by_name[name].allows(value):
-            raise BadPlan(f"baseline.{name} = {value!r}: {_allowed(by_name[name])}")
+    check_settings(knobs, baseline, "baseline")
     searched = {knob.name: _own_distribution(knob) for knob in knobs if knob.searched} if not wanted else {}
     fixed: Params = {}
     for name, wish in wanted.items():
@@ -189,6 +186,19 @@ def build_space(
         baseline={**fixed, **dict(baseline)},
         unfixed={name: by_name[name].default for name in fixed},
     )
+
+
+def check_settings(knobs: Sequence[Knob], settings: Mapping[str, KnobValue], where: str) -> None:
+    """Look at the settings of one configuration in a plan.
+
+    Raises:
+        BadPlan: If a name is unknown, or a value lies outside the knob's domain.
+    """
+    by_name = {knob.name: knob for knob in knobs}
+    for name, value in settings.items():
+        _known(name, by_name, where)
+        if not by_name[name].allows(value):
+            raise BadPlan(f"{where}.{name} = {value!r}: {_allowed(by_name[name])}")
 
 
 def _nearest(distribution: BaseDistribution, value: Value) -> Value:
