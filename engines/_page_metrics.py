@@ -134,6 +134,21 @@ class LatencySplit:
         return 1000.0 * self._means[part].update(total, page.total(*(f"{name}_count" for name in counted)))
 
 
+def replicas(page: Page, *names: str) -> float:
+    """Sum over the data-parallel replicas of one server; the other ranks of a replica say the same. NaN: not told.
+
+    vLLM labels its replicas `engine`, SGLang `dp_rank`.
+    """
+    for name in names:
+        largest: dict[tuple[str, str], float] = {}
+        for series in page.series.get(name, ()):
+            replica = (series.labels.get("engine", ""), series.labels.get("dp_rank", ""))
+            largest[replica] = max(series.value, largest.get(replica, -math.inf))
+        if largest:
+            return known(math.fsum(largest.values()))
+    return NAN
+
+
 def known(value: float) -> float:
     """The value, or NaN when it is negative and so no measurement."""
     return value if value >= 0 else NAN

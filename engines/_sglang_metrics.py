@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from engines._page_metrics import LatencySplit, RecentRatio, SplitNames, known
+from engines._page_metrics import LatencySplit, RecentRatio, SplitNames, known, replicas
 from engines.sample import NAN, EngineSample
 
 if TYPE_CHECKING:
@@ -33,11 +33,11 @@ class SglangReader:
         split = self._split.update(page)
         hits = self._hits.update(page.total("sglang:cached_tokens_total"), prompts)
         return EngineSample(
-            running=_replicas(page, "sglang:num_running_reqs"),
-            waiting=_replicas(page, "sglang:num_queue_reqs"),
-            paused=_replicas(page, "sglang:num_paused_reqs"),
+            running=replicas(page, "sglang:num_running_reqs"),
+            waiting=replicas(page, "sglang:num_queue_reqs"),
+            paused=replicas(page, "sglang:num_paused_reqs"),
             kv_used_ratio=known(page.largest("sglang:token_usage")),
-            kv_capacity_tokens=_replicas(page, "sglang:max_total_num_tokens"),
+            kv_capacity_tokens=replicas(page, "sglang:max_total_num_tokens"),
             kv_hit_ratio=known(page.largest("sglang:cache_hit_rate")) if math.isnan(hits) else hits,
             accepted_per_step=page.largest("sglang:spec_accept_length") or NAN,
             queue_ms=split.queue_ms,
@@ -46,14 +46,5 @@ class SglangReader:
             prompt_tokens_total=prompts,
             output_tokens_total=page.total("sglang:generation_tokens_total"),
             requests_total=page.total("sglang:num_requests_total"),
-            preemptions_total=page.total("sglang:num_retracted_requests_total"),
+            preemptions_total=replicas(page, "sglang:num_retracted_requests_total"),
         )
-
-
-def _replicas(page: Page, name: str) -> float:
-    """Sum over data-parallel replicas; the tensor- and pipeline-parallel ranks of one replica say the same."""
-    largest: dict[str, float] = {}
-    for series in page.series.get(name, ()):
-        replica = series.labels.get("dp_rank", "")
-        largest[replica] = max(series.value, largest.get(replica, -math.inf))
-    return known(math.fsum(largest.values())) if largest else NAN

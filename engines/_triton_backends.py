@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from engines._trtllm_conflicts import find_conflict as trtllm_conflict
 from engines._trtllm_failures import FAILURES as TRTLLM_FAILURES
 from engines._trtllm_knobs import knobs_of
 from engines._vllm_failures import FAILURES as VLLM_FAILURES
 from engines._vllm_knobs import KNOBS as VLLM_KNOBS
 from engines.failure import FailureRule
 from engines.knob import Knob
+from engines.vllm import find_conflict as vllm_conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from engines.knob import Value
 
 BackendName = Literal["llmapi", "tensorrtllm", "vllm"]
 KV_SHARE = "kv_cache_free_gpu_mem_fraction"
@@ -31,6 +38,7 @@ class Backend:
         settings_file: File of the model's folder that holds the settings; empty when `config.pbtxt` itself does.
         knobs: Settings that may be changed.
         failures: What its log lines and the answers to a load mean.
+        conflict: Why settings cannot work together, by the backend's own names; None where nothing is known.
     """
 
     name: BackendName
@@ -38,6 +46,7 @@ class Backend:
     settings_file: str
     knobs: tuple[Knob, ...]
     failures: tuple[FailureRule, ...]
+    conflict: Callable[[Mapping[str, Value]], str | None] | None = None
 
 
 ENGINE_KNOBS = (
@@ -68,6 +77,12 @@ ENGINE_KNOBS = (
 
 SERVER_FAILURES = (
     FailureRule(
+        "port_in_use",
+        re.compile(r"Socket '(?P<address>[^']+)' already in use"),
+        "{address} is taken: stop what listens there or choose another port",
+        infeasible=False,
+    ),
+    FailureRule(
         "bad_config",
         re.compile(r"tritonserver: unrecognized option '(?P<option>[^']+)'"),
         "tritonserver does not know {option}: leave it out, or update the server",
@@ -86,7 +101,7 @@ SERVER_FAILURES = (
         fatal=False,
     ),
 )
-"""Lines of tritonserver itself; the first two were seen on 2.51."""
+"""Lines of tritonserver itself; all but the last were seen on 2.51."""
 
 _ENGINE_FAILURES = (
     FailureRule(
@@ -126,7 +141,18 @@ def _as_fields(knobs: tuple[Knob, ...]) -> tuple[Knob, ...]:
     )
 
 
-LLM_API = Backend("llmapi", "python", "1/model.yaml", _reloadable(knobs_of("")), (*TRTLLM_FAILURES, *SERVER_FAILURES))
+def _vllm_conflict(params: Mapping[str, Value]) -> str | None:
+    return vllm_conflict({name.replace("_", "-"): value for name, value in params.items()})
+
+
+LLM_API = Backend(
+    "llmapi",
+    "python",
+    "1/model.yaml",
+    _reloadable(knobs_of("")),
+    (*TRTLLM_FAILURES, *SERVER_FAILURES),
+    trtllm_conflict,
+)
 ENGINES = Backend("tensorrtllm", "tensorrtllm", "", ENGINE_KNOBS, (*_ENGINE_FAILURES, *SERVER_FAILURES))
 VLLM = Backend(
     "vllm",
@@ -134,4 +160,5 @@ VLLM = Backend(
     "1/model.json",
     _reloadable(_as_fields(VLLM_KNOBS)),
     (*_underscored(VLLM_FAILURES), *SERVER_FAILURES),
+    _vllm_conflict,
 )

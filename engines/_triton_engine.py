@@ -71,6 +71,10 @@ class TritonEngine(Engine):
         """The backend's settings; the same for all versions known."""
         return self.backend.knobs
 
+    def conflicts(self, params: Mapping[str, Value]) -> str | None:
+        """Conflicts of the engine inside."""
+        return self.backend.conflict(params) if self.backend.conflict else None
+
     def launch(self, request: LaunchRequest) -> LaunchSpec:
         """The command, and a copy of the repository with the settings written in when `model` is one of this host.
 

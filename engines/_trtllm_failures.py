@@ -44,6 +44,7 @@ COMPONENTS = (
         "take a smaller draft model or none, or spread the weights over more GPUs",
         (METHOD, "tensor_parallel_size", "max_num_tokens"),
     ),
+    Component("Model resources created during usage", "lower max_num_tokens", ("max_num_tokens", "max_batch_size")),
     Component(
         "Model",
         "lower max_num_tokens, or spread the weights over more GPUs",

@@ -132,6 +132,7 @@ class Engine(ABC):
             failures=failures,
             inherit=("HF_TOKEN",),
             container=request.container,
+            ports=self.ports,
         )
 
     @abstractmethod

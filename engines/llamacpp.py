@@ -166,14 +166,14 @@ class LlamaCppMetrics:
             raise EngineError(f"{answer.url} answers {answer.status}; start llama-server with --metrics")
         page = parse_page(answer.text(), answer.url)
         computed = page.total("llamacpp:prompt_tokens_total")
-        cached = page.total("llamacpp:prompt_tokens_cached_total")
+        cached = page.total("llamacpp:prompt_tokens_cached_total")  # builds of 2025 do not tell it
         sample = EngineSample(
             running=page.total("llamacpp:requests_processing"),
             waiting=page.total("llamacpp:requests_deferred"),
             max_batch_size=self._slots,
             kv_capacity_tokens=self._capacity_tokens,
             kv_hit_ratio=cached / (cached + computed) if cached + computed > 0 else NAN,
-            prompt_tokens_total=computed + cached,
+            prompt_tokens_total=computed if math.isnan(cached) else computed + cached,
             output_tokens_total=page.total("llamacpp:tokens_predicted_total"),
             iterations_total=page.total("llamacpp:n_decode_total"),
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from engines._http import get, get_json_or_none
 from engines._models_page import model_cards
+from engines._page_metrics import replicas
 from engines._prometheus import parse_page
 from engines.base import Engine, ServerInfo
 from engines.errors import BadConfiguration
@@ -31,7 +32,7 @@ PROXY_HEALTH = "/health/readiness"
 
 PROXY_NOTE = "a LiteLLM proxy: its retries, fallbacks and cache hide what the engine does; tune the engine behind it"
 
-GAUGES = {
+SUMMED_GAUGES = {
     "running": ("vllm:num_requests_running", "sglang:num_running_reqs", "tgi_batch_current_size"),
     "waiting": (
         "vllm:num_requests_waiting",
@@ -39,10 +40,15 @@ GAUGES = {
         "tgi_queue_size",
         "dynamo_frontend_queued_requests",
     ),
+}
+"""Gauges that are added up over data-parallel replicas. Field of the sample: metric names of common servers, first match
+wins (contract others)."""
+
+GAUGES = {
     "max_batch_size": ("dynamo_frontend_model_max_num_seqs",),
     "kv_used_ratio": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage"),
 }
-"""Field of the sample: metric names of common servers, first match wins (contract others)."""
+"""Gauges of which the largest counts."""
 
 COUNTERS = {
     "prompt_tokens_total": (
@@ -149,7 +155,8 @@ class OpenAiMetrics:
 
 def sample_of_page(page: Page) -> EngineSample:
     """What a page tells in the common words."""
-    found = {name: page.largest(*names) for name, names in GAUGES.items()}
+    found = {name: replicas(page, *names) for name, names in SUMMED_GAUGES.items()}
+    found |= {name: page.largest(*names) for name, names in GAUGES.items()}
     found |= {name: page.total(*names) for name, names in COUNTERS.items()}
     hits, queries = page.total(*HITS), page.total(*QUERIES)
     inflight, queued = page.total(DYNAMO_INFLIGHT), found["waiting"]

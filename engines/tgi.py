@@ -37,6 +37,7 @@ class Tgi(FlagServer):
     flags: ClassVar[tuple[Knob, ...]] = KNOBS
     failures: ClassVar[tuple[FailureRule, ...]] = FAILURES
     own_options: ClassVar[frozenset[str]] = frozenset({"--hostname", "--port", "-p", "--model-id"})
+    aliases: ClassVar[Mapping[str, str]] = {"max-input-length": "max-input-tokens"}
 
     def words(self, request: LaunchRequest, host: str, port: int) -> tuple[str, ...]:
         """The launcher with its model and address."""

@@ -31,7 +31,18 @@ PORT_IN_USE = "port_in_use"
 
 _START_FAILURES = (
     ("could not select device driver", "no_gpu", "Docker cannot give GPUs: install the NVIDIA container toolkit"),
+    (
+        "unsatisfied condition",
+        "unsupported",
+        "the driver is too old for the image: update it, or take an older image",
+    ),
     ("unknown device", "no_gpu", "a GPU is not there: correct the indices or UUIDs of the plan"),
+    (
+        "unresolvable cdi device",
+        "no_gpu",
+        "a GPU is in no CDI file: correct the plan, or run nvidia-ctk cdi generate",
+    ),
+    ("nvidia-container-cli", "no_gpu", "Docker cannot give GPUs: check that nvidia-smi works on its host"),
     ("port is already allocated", PORT_IN_USE, "the port is taken: stop what listens there or choose another"),
     ("address already in use", PORT_IN_USE, "the port is taken: stop what listens there or choose another"),
     ("executable file not found", "bad_config", "the image has no such program: correct the plan's command"),
@@ -96,7 +107,7 @@ def container_settings(spec: LaunchSpec, container: Container) -> dict[str, Any]
         settings["entrypoint"] = list(spec.argv[:1])
         settings["command"] = list(spec.argv[1:])
     if container.network == "bridge":
-        settings["ports"] = [container.port]
+        settings["ports"] = [container.port + distance for distance in spec.ports]
     return settings
 
 
@@ -111,7 +122,10 @@ def host_settings(spec: LaunchSpec, container: Container) -> dict[str, Any]:
         settings["network_mode"] = "host"
     else:
         # On another host the port must be open to us, hence on all its interfaces.
-        settings["port_bindings"] = {container.port: (host, port) if daemon_host() is None else port}
+        here = daemon_host() is None
+        settings["port_bindings"] = {
+            container.port + distance: (host, port + distance) if here else port + distance for distance in spec.ports
+        }
     if container.gpus == (ALL_GPUS,):
         settings["device_requests"] = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
     elif container.gpus:

@@ -19,7 +19,7 @@ from engines.launch import kubernetes_manifests as manifests
 from engines.launch._kubernetes_api import Cluster, one_line
 from engines.launch.log import LineSplitter
 from engines.launch.port_forward import PortForward
-from engines.launch.ports import require_free
+from engines.launch.ports import local_url, require_free, split_url
 from engines.launch.remote import RemoteLog, RemoteServer, WorkloadState, run_out
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class KubernetesLauncher:
         if self._place.nim_operator and self._place.nim_cache:
             await self.ensure_cache(self._place.nim_cache, container.image, self._place.cache_profiles, CACHE_LIMIT_S)
         name = _new_name()
-        pod = ServerPod(cluster, name, container.port)
+        pod = ServerPod(cluster, name, container.port, spec.ports)
         made = self._resources(spec, container, name)
         url = await self._make(pod, made, spec.url)
         log = RemoteLog(spec, on_log)
@@ -80,7 +80,7 @@ class KubernetesLauncher:
         container = _checked(spec)
         cluster = await asyncio.to_thread(Cluster, self._place)
         name = _new_name()
-        pod = ServerPod(cluster, name, container.port)
+        pod = ServerPod(cluster, name, container.port, spec.ports)
         made, secret = self._secrets(spec, name)
         await self._make(pod, [*made, manifests.single_pod(spec, container, name, self._place, secret)], url=None)
         log = RemoteLog(spec, lambda _: None)
@@ -142,7 +142,7 @@ class KubernetesLauncher:
         if spec.files:
             made.append(manifests.config_map(spec, name, place))
         made.append(manifests.deployment(spec, container, name, place, secret))
-        return [*made, manifests.service(container, name, place)]
+        return [*made, manifests.service(spec, container, name, place)]
 
 
 class ServerPod:
@@ -150,13 +150,14 @@ class ServerPod:
 
     pids: tuple[int, ...] = ()
 
-    def __init__(self, cluster: Cluster, name: str, port: int) -> None:
-        """Name it."""
+    def __init__(self, cluster: Cluster, name: str, port: int, ports: tuple[int, ...] = (0,)) -> None:
+        """Name it, with its port and the distances from it of all that it listens on."""
         self._cluster = cluster
         self._name = name
         self._port = port
+        self._ports = ports
         self._made: list[tuple[str, str]] = []
-        self._forward: PortForward | None = None
+        self._forwards: list[PortForward] = []
         self.removed = False
 
     async def reach(self, url: str) -> str:
@@ -168,9 +169,14 @@ class ServerPod:
         place = self._cluster.place
         if not place.port_forward:
             return f"http://{self._name}.{place.namespace}.svc:{self._port}"
-        require_free(url)
-        self._forward = PortForward(self._cluster.configuration, place.namespace, self._port, self.pod_name)
-        await self._forward.start(url)
+        host, first = split_url(url)
+        for distance in self._ports:
+            local = local_url(host, first + distance)
+            require_free(local)
+            pod_port = self._port + distance
+            forward = PortForward(self._cluster.configuration, place.namespace, pod_port, self.pod_name)
+            await forward.start(local)
+            self._forwards.append(forward)
         return url
 
     async def make(self, manifest: Manifest) -> None:
@@ -209,8 +215,8 @@ class ServerPod:
             StartFailed, NoRuntime: If the cluster refuses.
         """
         self.removed = True
-        if self._forward is not None:
-            await self._forward.close()
+        for forward in self._forwards:
+            await forward.close()
         had_pods = bool(self._made)
         for kind, name in reversed(self._made):
             await self._cluster.delete(kind, name)

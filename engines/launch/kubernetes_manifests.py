@@ -6,6 +6,8 @@ NIM Operator fields: contract nim 8, and `api/apps/v1alpha1/nimservice_types.go`
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from engines.launch.container import ALL_GPUS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from engines.launch.container import Container
     from engines.launch.spec import LaunchSpec
@@ -27,6 +30,7 @@ MANAGED_BY = "trtune"
 GPU_RESOURCE = "nvidia.com/gpu"
 PROFILE_VARIABLE = "NIM_MODEL_PROFILE"
 GRACE_S = 30
+_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +118,7 @@ def _pod_spec(spec: LaunchSpec, container: Container, name: str, place: ClusterP
     return pod
 
 
-def service(container: Container, name: str, place: ClusterPlace) -> Manifest:
+def service(spec: LaunchSpec, container: Container, name: str, place: ClusterPlace) -> Manifest:
     """The Service in front of the Deployment's pod."""
     return {
         "apiVersion": "v1",
@@ -123,7 +127,10 @@ def service(container: Container, name: str, place: ClusterPlace) -> Manifest:
         "spec": {
             "type": "ClusterIP",
             "selector": {"trtune/server": name},
-            "ports": [{"name": "http", "port": container.port, "targetPort": container.port}],
+            "ports": [
+                {"name": f"http-{distance}" if distance else "http", "port": port, "targetPort": port}
+                for distance, port in ((distance, container.port + distance) for distance in spec.ports)
+            ],
         },
     }
 
@@ -134,7 +141,16 @@ def config_map(spec: LaunchSpec, name: str, place: ClusterPlace) -> Manifest:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": name, "namespace": place.namespace, "labels": labels_of(name, place)},
-        "data": {path.name: text for path, text in spec.files.items()},
+        "data": {key: spec.files[path] for path, key in _file_keys(spec).items()},
+    }
+
+
+def _file_keys(spec: LaunchSpec) -> dict[Path, str]:
+    """Keys of the files in the ConfigMap: their names, with a number where a name repeats or may be no key."""
+    names = Counter(path.name for path in spec.files)
+    return {
+        path: path.name if names[path.name] == 1 and _KEY.fullmatch(path.name) else f"file-{number}"
+        for number, path in enumerate(spec.files)
     }
 
 
@@ -233,14 +249,14 @@ def _pod_container(spec: LaunchSpec, container: Container, name: str, secret: st
     if container.shm_size_bytes:
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
     mounts += [
-        {"name": "files", "mountPath": str(path.absolute()), "subPath": path.name, "readOnly": True}
-        for path in spec.files
+        {"name": "files", "mountPath": str(path.absolute()), "subPath": key, "readOnly": True}
+        for path, key in _file_keys(spec).items()
     ]
     made: Manifest = {
         "name": "server",
         "image": container.image,
         "env": _variables(spec.environment),
-        "ports": [{"containerPort": container.port}],
+        "ports": [{"containerPort": container.port + distance} for distance in spec.ports],
         "resources": {"limits": {GPU_RESOURCE: str(gpu_count(container))}} if container.gpus else {},
         "volumeMounts": mounts,
     }

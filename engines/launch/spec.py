@@ -81,6 +81,7 @@ class LaunchSpec:
         container: Container to start it in, for launchers that start containers.
         cpus: The only CPUs it may use, for launchers that start processes; empty: all.
         builds: What must be made before, in this order.
+        ports: Ports it listens on, as distances from the URL's: Triton serves its metrics two above its API.
     """
 
     argv: tuple[str, ...]
@@ -94,3 +95,4 @@ class LaunchSpec:
     attach_paths: tuple[str, ...] = ()
     cpus: tuple[int, ...] = ()
     builds: tuple[BuildStep, ...] = ()
+    ports: tuple[int, ...] = (0,)

@@ -20,7 +20,8 @@ TRTLLM_LINES = (
     (f"{_COMPONENT}Drafter", "out_of_memory"),
     (f"{_COMPONENT}Guided decoder", "out_of_memory"),
     (f"{_COMPONENT}Model", "out_of_memory"),
-    (f"{_COMPONENT}Draft Model", "out_of_memory"),
+    (f"{_COMPONENT}Model resources created during usage", "out_of_memory"),
+    (f"{_COMPONENT}Draft model for speculative decoding", "out_of_memory"),
     ("RuntimeError: Executor creation failed due to insufficient GPU memory.", "out_of_memory"),
     ("  Extra inputs are not permitted [type=extra_forbidden, input_value=64, input_type=int]", "bad_config"),
     (_VALIDATION, "bad_config"),
@@ -179,6 +180,7 @@ TGI_LINES = (
 )
 
 TRITON_LINES = (
+    ("failed to start HTTP service: Unavailable - Socket '127.0.0.1:8000' already in use ", "port_in_use"),
     ("/opt/tritonserver/bin/tritonserver: unrecognized option '--no-such-flag'", "bad_config"),
     ("failed to load 'nope', failed to poll from model repository", "bad_model"),
     (

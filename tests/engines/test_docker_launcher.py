@@ -6,6 +6,7 @@ import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -115,6 +116,21 @@ async def test_a_nim_gets_its_key_from_this_environment_and_its_flags_as_the_com
     assert {"NGC_API_KEY=hunter2", "NIM_SERVER_PORT=8000"} <= set(sent["Env"])
     assert sent["HostConfig"]["ShmSize"] == 16 * 2**30
     assert "hunter2" not in repr(spec)
+    await server.stop()
+
+
+async def test_behind_a_bridge_all_ports_of_a_server_are_mapped(docker: FakeDocker) -> None:
+    spec = replace(spec_for(Container("server:1", network="bridge", port=8000)), ports=(0, 2))
+
+    server = await DockerLauncher().start(spec, lambda _: None)
+
+    bound = docker.only.created["HostConfig"]["PortBindings"]
+    first = int(spec.url.rpartition(":")[2])
+    assert {inside: int(outside[0]["HostPort"]) for inside, outside in bound.items()} == {
+        "8000/tcp": first,
+        "8002/tcp": first + 2,
+    }
+    assert set(docker.only.created["ExposedPorts"]) == {"8000/tcp", "8002/tcp"}
     await server.stop()
 
 
@@ -322,7 +338,18 @@ async def test_a_missing_image_is_named(docker: FakeDocker) -> None:
     ("told", "kind"),
     [
         ('could not select device driver "" with capabilities: [[gpu]]', "no_gpu"),
+        (
+            "nvidia-container-cli: initialization error: load library failed: libnvidia-ml.so.1: cannot open shared "
+            "object file: no such file or directory: unknown",
+            "no_gpu",
+        ),
         ("nvidia-container-cli: device error: 9: unknown device: unknown", "no_gpu"),
+        ("CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=9", "no_gpu"),
+        (
+            "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=13.0, please update your driver to a "
+            "newer version, or use an earlier cuda container: unknown",
+            "unsupported",
+        ),
         ("Bind for 127.0.0.1:8000 failed: port is already allocated", "port_in_use"),
         ('exec: "serve": executable file not found in $PATH', "bad_config"),
         ("something\nelse", "exited"),

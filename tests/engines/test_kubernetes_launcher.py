@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from engines.failure import FailureRule
 from engines.launch.container import Container, Mount
 from engines.launch.kubernetes import KubernetesLauncher, pod_state
 from engines.launch.kubernetes_manifests import ClusterPlace, nim_cache
-from engines.launch.ports import free_port
+from engines.launch.ports import free_port, require_free, split_url
 from engines.launch.spec import LaunchSpec
 
 from .fake_kubernetes_api import FakeCluster
@@ -113,10 +114,38 @@ async def test_a_server_is_a_deployment_with_a_service(
     assert pod["imagePullSecrets"] == [{"name": "pull"}]
     assert pod["nodeSelector"] == {"gpu": "h200"}
     assert cluster.only("ConfigMap")["data"] == {"config.yaml": "a: 1\n"}
+    (mounted,) = (mount for mount in main["volumeMounts"] if mount["name"] == "files")
+    assert (mounted["mountPath"], mounted["subPath"]) == (str(tmp_path / "config.yaml"), "config.yaml")
     assert cluster.only("Service")["spec"]["ports"][0]["targetPort"] == 8000
     assert "hunter2" not in json.dumps(made)
     assert cluster.only("Secret")["stringData"] == {"NGC_API_KEY": "hunter2"}
     await server.stop()
+
+
+async def test_files_of_one_name_in_several_folders_are_all_there(cluster: FakeCluster, tmp_path: Path) -> None:
+    files = {tmp_path / "ensemble" / "config.pbtxt": "a", tmp_path / "tensorrt_llm" / "config.pbtxt": "b"}
+
+    server = await KubernetesLauncher(PLACE).start(spec_for(files=files), lambda _: None)
+
+    data = cluster.only("ConfigMap")["data"]
+    (main,) = cluster.only("Deployment")["spec"]["template"]["spec"]["containers"]
+    assert {mount["mountPath"]: data[mount["subPath"]] for mount in main["volumeMounts"]} == {
+        str(path): text for path, text in files.items()
+    }
+    await server.stop()
+
+
+async def test_all_ports_of_a_server_are_forwarded(cluster: FakeCluster) -> None:
+    spec = replace(spec_for(), url=f"http://127.0.0.1:{free_port(beside=(0, 2))}", ports=(0, 2))
+
+    server = await KubernetesLauncher(PLACE).start(spec, lambda _: None)
+
+    assert [port["targetPort"] for port in cluster.only("Service")["spec"]["ports"]] == [8000, 8002]
+    for port in (split_url(spec.url)[1], split_url(spec.url)[1] + 2):
+        with pytest.raises(StartFailed):
+            require_free(f"http://127.0.0.1:{port}")
+    await server.stop()
+    require_free(f"http://127.0.0.1:{split_url(spec.url)[1] + 2}")
 
 
 async def test_a_forwarded_port_reaches_the_pod(cluster: FakeCluster, http: aiohttp.ClientSession) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -96,6 +97,16 @@ async def test_the_metrics_page_becomes_a_sample(serve: Serve, http: aiohttp.Cli
     assert (sample.running, sample.waiting, sample.max_batch_size) == (4, 7, 4)
     assert (sample.prompt_tokens_total, sample.output_tokens_total, sample.iterations_total) == (400, 640, 90)
     assert (sample.kv_hit_ratio, sample.kv_capacity_tokens) == (0.25, 4096)
+
+
+async def test_builds_that_tell_no_cached_tokens_still_count_prompts(serve: Serve, http: aiohttp.ClientSession) -> None:
+    old = "\n".join(line for line in PAGE.splitlines() if "cached" not in line) + "\n"
+    metrics = ENGINE.metrics(http, await serve({"/metrics": page(old), "/props": page(PROPS)}))
+
+    ((_, sample),) = await metrics.poll()
+
+    assert sample.prompt_tokens_total == 300
+    assert math.isnan(sample.kv_hit_ratio)
 
 
 async def test_metrics_that_are_off_are_said_to_be_off(serve: Serve, http: aiohttp.ClientSession) -> None:

@@ -17,6 +17,7 @@ from .conftest import Handler, Serve
 
 VLLM_PAGE = """\
 vllm:num_requests_running{engine="0"} 5
+vllm:num_requests_running{engine="1"} 4
 vllm:num_requests_waiting{engine="0"} 2
 vllm:kv_cache_usage_perc{engine="0"} 0.5
 vllm:generation_tokens_total{engine="0"} 100
@@ -50,7 +51,7 @@ async def test_a_server_without_the_api_is_told_apart(serve: Serve, http: aiohtt
 async def test_metrics_of_a_common_server_are_read(serve: Serve, http: aiohttp.ClientSession) -> None:
     ((_, sample),) = await ENGINE.metrics(http, await serve({"/metrics": page(VLLM_PAGE)})).poll()
 
-    assert (sample.running, sample.waiting, sample.kv_used_ratio) == (5, 2, 0.5)
+    assert (sample.running, sample.waiting, sample.kv_used_ratio) == (9, 2, 0.5)
     assert (sample.output_tokens_total, sample.kv_hit_ratio) == (150, 0.25)
 
 

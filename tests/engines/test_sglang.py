@@ -61,7 +61,12 @@ def test_nothing_is_said_twice(argument: str, params: dict[str, Value]) -> None:
 def test_ranks_of_one_replica_count_once_and_replicas_are_added_up() -> None:
     text = "".join(
         f'sglang:{name}{{dp_rank="{dp}",tp_rank="{tp}"}} {value}\n'
-        for name, value in (("num_running_reqs", 4), ("num_queue_reqs", 1), ("max_total_num_tokens", 1000))
+        for name, value in (
+            ("num_running_reqs", 4),
+            ("num_queue_reqs", 1),
+            ("max_total_num_tokens", 1000),
+            ("num_retracted_requests_total", 3),
+        )
         for dp in (0, 1)
         for tp in (0, 1)
     )
@@ -69,6 +74,7 @@ def test_ranks_of_one_replica_count_once_and_replicas_are_added_up() -> None:
     sample = SglangReader().read(parse_page(text, "test"))
 
     assert (sample.running, sample.waiting, sample.kv_capacity_tokens) == (8, 2, 2000)
+    assert sample.preemptions_total == 6
 
 
 def test_means_are_of_what_happened_between_two_pages() -> None:

@@ -155,6 +155,26 @@ def test_graphs_switched_off_are_null_and_never_a_key_of_ours(tmp_path: Path) ->
         assert yaml.safe_load(text)["cuda_graph_config"] == ({} if value else None)
 
 
+@pytest.mark.parametrize(
+    ("name", "params", "text"),
+    [
+        ("triton", {"enable_chunked_prefill": True, "max_num_tokens": 1001}, "multiple of tokens_per_block"),
+        ("triton_vllm", {"max_num_seqs": 512, "max_num_batched_tokens": 256}, "each request needs a token"),
+        ("triton_engines", {"enable_chunked_context": True}, None),
+    ],
+)
+def test_conflicts_are_those_of_the_engine_inside(name: str, params: dict[str, Value], text: str | None) -> None:
+    found = get_engine(name).conflicts(params)
+
+    assert found is None if text is None else text in (found or "")
+
+
+def test_behind_a_bridge_the_metrics_port_is_mapped_as_well(tmp_path: Path) -> None:
+    request = LaunchRequest(str(repository_of("triton", tmp_path)), {}, "127.0.0.1", 8100, tmp_path / "work")
+
+    assert get_engine("triton").launch(request).ports == (0, 2)
+
+
 def test_settings_without_a_repository_of_this_host_are_refused() -> None:
     request = LaunchRequest("elsewhere/models", {"max_batch_size": 8}, "127.0.0.1", 8123, Path("work"))
 

@@ -44,7 +44,7 @@ def kubernetes(winner: Winner) -> str:
     secret = f"{winner.name}-keys" if spec.inherit else ""
     main = deployment(spec, container, winner.name, place, secret)
     _add_probes(main, spec, container)
-    parts = [main, service(container, winner.name, place)]
+    parts = [main, service(spec, container, winner.name, place)]
     if spec.files:
         parts.insert(0, config_map(spec, winner.name, place))
     advice: list[str] = []

@@ -26,7 +26,7 @@ def docker_run(winner: Winner) -> str:
     if container.network == "host":
         words += ["--network", "host"]
     else:
-        words += ["--publish", f"{container.port}:{container.port}"]
+        words += [word for mapped in _published(spec, container) for word in ("--publish", mapped)]
     if container.ipc:
         words += ["--ipc", container.ipc]
     elif container.shm_size_bytes:
@@ -40,6 +40,11 @@ def docker_run(winner: Winner) -> str:
     words += ["--entrypoint", entrypoint] if entrypoint else []
     run = " \\\n  ".join(shell_words(tuple(part)) for part in (words, [container.image], command) if part)
     return f"#!/bin/sh\n# {winner.note()}\nset -eu\n{write_files(spec)}exec {run}\n"
+
+
+def _published(spec: LaunchSpec, container: Container) -> list[str]:
+    """Every port the server listens on, at the same number outside."""
+    return [f"{port}:{port}" for port in (container.port + distance for distance in spec.ports)]
 
 
 def compose(winner: Winner) -> str:
@@ -63,7 +68,7 @@ def compose(winner: Winner) -> str:
     if container.network == "host":
         server["network_mode"] = "host"
     else:
-        server["ports"] = [f"{container.port}:{container.port}"]
+        server["ports"] = _published(spec, container)
     variables = [f"{name}={_escaped(value)}" for name, value in spec.environment.items()]
     if variables or spec.inherit:
         server["environment"] = [*variables, *spec.inherit]

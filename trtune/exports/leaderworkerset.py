@@ -60,7 +60,7 @@ def leader_worker_set(winner: Winner) -> str:
         },
     }
     note = "needs the LeaderWorkerSet controller in the cluster, and an image with vLLM's examples"
-    return yaml_documents([manifest, service(container, winner.name, place)], [winner.note(), note])
+    return yaml_documents([manifest, service(spec, container, winner.name, place)], [winner.note(), note])
 
 
 def _pod(winner: Winner, size: Size, command: str) -> dict[str, Any]:
