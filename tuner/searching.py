@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import distribution_to_json
 
 from sessions.reader import SessionReader
+from sessions.records import RUNNING
 from tuner.rescoring import past_trials, purpose_of
 from tuner.search.known import checkpoint_of, simulated_hardware, workload_shape
 from tuner.search.search import Search
@@ -91,7 +92,8 @@ def open_search(
         shared,
     )
     with SessionReader(path) as reader:
-        search.recover(past_trials(reader, objectives))
+        under_way = {trial.number for trial in reader.trials() if trial.state == RUNNING}
+        search.recover(past_trials(reader, objectives), under_way)
     return search
 
 

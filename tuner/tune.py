@@ -443,7 +443,7 @@ class TuneJob:
         bench.plan, bench.objectives, self._budget.plan = plan, plan.to_objectives(), plan
         rescore_session(bench.recorder, plan)
         self._search = self._open_search()
-        refused = [reason for each in queued if (reason := self._search.enqueue(each.params)) is not None]
+        refused = self._search.replace_queue(each.params for each in queued)
         self._find_best(announce=False)
         self._explain()
         return f"; {len(refused)} of {len(queued)} queued configurations are dropped: {refused[0]}" if refused else ""

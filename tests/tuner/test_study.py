@@ -230,6 +230,46 @@ def test_another_purpose_begins_another_study_that_knows_what_was_measured(path:
     changed.close()
 
 
+def test_a_study_that_is_taken_up_again_has_the_queue_of_now(path: Path) -> None:
+    first = open_search(path, purpose="tokens")
+    first.enqueue({"batch": 32})
+    first.close()
+    again = open_search(path, purpose="tokens")
+
+    refused = again.replace_queue([{"batch": 16}, {"batch": 5}])
+
+    assert refused == ["a value lies outside the range that is searched"]
+    assert [each.params["batch"] for each in again.queue()] == [16]
+    again.close()
+
+
+def test_what_runs_while_a_study_is_left_and_taken_up_again_is_not_begun_anew(path: Path) -> None:
+    first = open_search(path, purpose="tokens")
+    first.tell(ask(first), good(1))
+    running = ask(first)
+    first.link(running, 1)
+    first.close()
+    again = open_search(path, purpose="tokens")
+    again.recover([Past(0, "baseline", {}, good(1))], under_way={1})
+
+    following = ask(again)
+    again.adopt(Past(1, "search", running.params, good(7)))
+
+    assert following.params != running.params
+    trials = again.search.study.get_trials(deepcopy=False)
+    assert [trial.value for trial in trials if trial.user_attrs.get("trial") == 1] == [trials[running.id].value]
+    assert trials[running.id].state.is_finished()
+    again.close()
+
+
+def test_a_value_for_a_knob_that_is_held_is_refused_and_not_passed_over(path: Path) -> None:
+    search = open_search(path, {"batch": (8, 16, 32), "chunked": True})
+
+    assert search.enqueue({"batch": 16, "chunked": False}) == "chunked is held at True: give it a range first"
+    assert search.enqueue({"batch": 16, "chunked": True}) is None
+    search.close()
+
+
 def test_what_was_begun_and_not_handed_out_comes_again(path: Path) -> None:
     search = open_search(path, starting_points=[{"batch": 32, "chunked": True}])
     begun = search.search.study.ask()  # killed, or cut off from its database, before the proposal was complete

@@ -269,6 +269,9 @@ class Search:
         if unknown := [name for name in params if name not in self._names]:
             there_are = ", ".join(self.space.distributions)
             return f"there is no knob {', '.join(unknown)}; searched are: {there_are}"
+        for name, held in self.space.fixed.items():
+            if params.get(name, held) != held:
+                return f"{name} is held at {held}: give it a range first"
         reason = self._conflicts(self.space.complete(searched))
         if reason is None:
             self._enqueue(searched, ENQUEUED)

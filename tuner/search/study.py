@@ -22,7 +22,7 @@ from tuner.search.record import PARAMS
 from tuner.search.search import STUDY_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
     from optuna.storages import BaseStorage
@@ -180,13 +180,24 @@ class StudySearch:
         self._storage.set_trial_state_values(waiting[place]._trial_id, TrialState.FAIL)
         return None
 
-    def recover(self, past: Iterable[Past]) -> None:
+    def replace_queue(self, wanted: Iterable[Params]) -> list[str]:
+        """Queue these configurations and no others: a study that is taken up again may hold some from when it was left.
+
+        Returns:
+            Why some of them are refused.
+        """
+        while self._waiting():
+            self.dequeue(0)
+        return [reason for params in wanted if (reason := self.enqueue(params)) is not None]
+
+    def recover(self, past: Iterable[Past], under_way: Collection[int] = ()) -> None:
         """Make the study agree with the session, whatever a killed worker left.
 
         Proposals begun and never told are told, or tried again; trials that the study does not know are added to it.
 
         Args:
             past: The trials of the session that are over.
+            under_way: Numbers of those that run now: they are told when they are over (`adopt`).
         """
         self._take_back()
         finished = {each.number: each for each in past}
@@ -194,7 +205,7 @@ class StudySearch:
         for trial in self._search.study.get_trials(deepcopy=False):
             number = trial.user_attrs.get(_NUMBER, -1)
             known.add(number)
-            if trial.state != TrialState.RUNNING:
+            if trial.state != TrialState.RUNNING or number in under_way:
                 continue
             proposal = self._search.proposal_of(trial)
             if number not in finished:
@@ -206,7 +217,11 @@ class StudySearch:
                 self.adopt(each)
 
     def adopt(self, past: Past) -> None:
-        """Add a trial of the session that the study did not ask for; one outside the ranges only teaches what fails."""
+        """Add a trial of the session that this search did not ask for; one outside the ranges only teaches what fails."""
+        for trial in self._search.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.user_attrs.get(_NUMBER) == past.number:  # asked for before the study was left and taken up again
+                self._search.tell(self._search.proposal_of(trial), past.result or _UNTOLD)
+                return
         if past.result is None:
             return
         if past.kind == BASELINE or self.covers(past.params):
