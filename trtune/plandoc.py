@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from tuner.goals import GoalPlan, ObjectivePlan, PricePlan, QualityPlan
+from tuner.load.lengths import Empirical, Fixed, LogNormal, Normal, Uniform
 from tuner.load.spec import Arrivals, Cancel, Dataset, Limits, Prefix, StopRule, Turns, Workload
 from tuner.plan import ClusterPlan, ContainerPlan, EnginePlan, FleetPlan, GpuPlan, LoadPlan, Plan, SearchPlan
 
@@ -43,6 +44,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("search", SearchPlan),
     ("fleet", FleetPlan),
 )
+
+DISTRIBUTIONS: tuple[type[BaseModel], ...] = (Fixed, Uniform, Normal, LogNormal, Empirical)
 
 _REPEATED = ("objectives",)
 """Tables that a plan may hold more than once."""
@@ -87,20 +90,34 @@ Without `[knobs]` the engine's usual ones are searched; `trtune doctor` lists th
 
 ## Lengths
 
-`isl = 1024` is a fixed length. A distribution is a table: `isl = { distribution = "lognormal", ... }`; there are fixed,
-uniform, normal, lognormal and empirical.
+`isl = 1024` is a fixed length, `isl = [128, 256, 4096]` one of these, each as likely. A distribution is a table, such as
+`isl = { distribution = "uniform", min = 128, max = 1024 }`:
+
 """
 
 
 def page() -> str:
     """The whole page."""
-    parts = [_HEAD]
+    parts = [_HEAD + _distributions()]
     for name, model in SECTIONS:
         told = _attribute_docs(model)
         parts.append(f"\n## {_heading(name)}\n\n{_first_line(model)}\n")
         parts.append("| field | default | meaning |\n|---|---|---|")
         parts += [_row(field, info, told) for field, info in model.model_fields.items() if not _is_section(name, field)]
     return "\n".join(parts) + "\n"
+
+
+def _distributions() -> str:
+    """Every distribution of lengths with its fields, those that may be left out with what they are then."""
+    lines = ["| `distribution` | fields | meaning |", "|---|---|---|"]
+    for model in DISTRIBUTIONS:
+        fields = [
+            f"`{name}`" if info.is_required() else f"`{name}` ({_default(info).strip('`')})"
+            for name, info in model.model_fields.items()
+            if name != "distribution"
+        ]
+        lines.append(f"| `{model.model_fields['distribution'].default}` | {', '.join(fields)} | {_first_line(model)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _heading(name: str) -> str:
