@@ -149,6 +149,7 @@ KNOWN_SHAPES: Final[dict[str, ModelShape]] = {shape.name: shape for shape in _SH
 """Well-known models by canonical name, from their published ``config.json``."""
 
 _PRECISION_IN_NAME: Final = (
+    (re.compile(r"mxfp4"), Precision.INT4_AWQ),  # 4-bit weights with small scales that any GPU can multiply with
     (re.compile(r"nvfp4|(?<![a-z])fp4"), Precision.NVFP4),
     (re.compile(r"fp8"), Precision.FP8),
     (re.compile(r"int8|w8a8|w8a16"), Precision.INT8),
@@ -167,6 +168,17 @@ _PRECISION_OF_ALGORITHM: Final = {
     "awq": Precision.INT4_AWQ,
     "gptq": Precision.INT4_AWQ,
 }
+
+
+_PRECISION_OF_BITS: Final[dict[tuple[int, str], Precision]] = {
+    (8, "float"): Precision.FP8,
+    (8, "int"): Precision.INT8,
+    (4, "float"): Precision.NVFP4,
+    (4, "int"): Precision.INT4_AWQ,
+}
+"""Precision by number of bits and kind."""
+
+_UNQUANTISED: Final = frozenset({"", "none"})
 
 
 def precision_from_name(name: str) -> Precision:
@@ -196,6 +208,30 @@ def find_shape(name: str) -> ModelShape:
     )
 
 
+_NOT_COUNTED: Final = {
+    "kv_lora_rank": "its KV cache is compressed (MLA)",
+    "n_routed_experts": "only some of its layers have experts",
+    "layers_block_type": "its layers are of several kinds",
+    "hybrid_override_pattern": "its layers are of several kinds",
+    "linear_num_value_heads": "its layers are of several kinds",
+}
+"""Keys of a ``config.json`` whose model weighs something else than this module would count, and why."""
+
+_EVERY_NTH_LAYER: Final = ("interleave_moe_layer_step", "decoder_sparse_step")
+"""Keys that tell which layers have experts: every one when 1."""
+
+
+def _refuse_what_is_not_counted(config: dict[str, Any], source: str) -> None:
+    why = next((text for key, text in _NOT_COUNTED.items() if config.get(key)), "")
+    if not why and any(config.get(key, 1) not in (1, None) for key in _EVERY_NTH_LAYER):
+        why = "only some of its layers have experts"
+    kinds = config.get("layer_types")
+    if isinstance(kinds, list) and any("attention" not in str(kind) or "linear" in str(kind) for kind in kinds):
+        why = why or "its layers are of several kinds"
+    if why:
+        raise ModelShapeError(f"{source}: what this model weighs is not known to trtune: {why}")
+
+
 def _positive_int(config: dict[str, Any], key: str, source: str, default: int | None = None) -> int:
     value = config.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -211,11 +247,12 @@ def shape_from_config(config: dict[str, Any], source: str) -> ModelShape:
         source: where it came from, named in errors.
 
     Raises:
-        ModelShapeError: a needed number is missing or not positive.
+        ModelShapeError: a needed number is missing or not positive, or the model is no plain transformer.
     """
     text = config.get("text_config")
     if isinstance(text, dict):  # multimodal models nest the language model
         config = {**config, **text}
+    _refuse_what_is_not_counted(config, source)
     heads = _positive_int(config, "num_attention_heads", source)
     hidden = _positive_int(config, "hidden_size", source)
     experts_key = "num_local_experts" if "num_local_experts" in config else "num_experts"
@@ -250,7 +287,11 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _quantization(folder: Path, config: dict[str, Any]) -> tuple[Precision, Precision]:
-    """Read weight and KV precision from ``hf_quant_config.json`` (ModelOpt) or ``quantization_config``."""
+    """Read weight and KV precision from ``hf_quant_config.json`` (ModelOpt) or ``quantization_config``.
+
+    Raises:
+        ModelShapeError: it is quantised in a way that is not counted here.
+    """
     modelopt = folder / "hf_quant_config.json"
     section: Any = config.get("quantization_config")
     if modelopt.is_file():
@@ -259,8 +300,30 @@ def _quantization(folder: Path, config: dict[str, Any]) -> tuple[Precision, Prec
         return precision_from_name(folder.name), Precision.BF16
     algorithm = str(section.get("quant_algo") or section.get("quant_method") or "").lower()
     kv_algorithm = str(section.get("kv_cache_quant_algo") or "").lower()
-    weights = _PRECISION_OF_ALGORITHM.get(algorithm, precision_from_name(algorithm))
-    return weights, _PRECISION_OF_ALGORITHM.get(kv_algorithm, Precision.BF16)
+    kv = _PRECISION_OF_ALGORITHM.get(kv_algorithm) or _precision_of_scheme(section.get("kv_cache_scheme"))
+    weights = _PRECISION_OF_ALGORITHM.get(algorithm) or _precision_of_groups(section.get("config_groups"))
+    if weights is None:
+        weights = precision_from_name(algorithm)
+        if algorithm not in _UNQUANTISED and weights is Precision.BF16:
+            raise ModelShapeError(f"{folder}: what weights quantised by {algorithm!r} weigh is not known to trtune")
+    return weights, kv or Precision.BF16
+
+
+def _precision_of_scheme(scheme: object) -> Precision | None:
+    """Precision that compressed-tensors and newer ModelOpt tell as bits and kind."""
+    if not isinstance(scheme, dict):
+        return None
+    bits, kind = scheme.get("num_bits"), scheme.get("type")
+    return _PRECISION_OF_BITS.get((bits, kind)) if isinstance(bits, int) and isinstance(kind, str) else None
+
+
+def _precision_of_groups(groups: object) -> Precision | None:
+    """Precision of the weights in the groups of compressed-tensors: the widest counts; None where one is not known."""
+    if not isinstance(groups, dict) or not groups:
+        return None
+    found = [_precision_of_scheme(group.get("weights")) for group in groups.values() if isinstance(group, dict)]
+    known = [precision for precision in found if precision is not None]
+    return max(known, key=BYTES_PER_ELEMENT.__getitem__) if known and len(known) == len(found) else None
 
 
 def load_checkpoint(model: str) -> Checkpoint:

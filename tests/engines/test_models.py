@@ -107,6 +107,72 @@ def test_modelopt_quantisation_of_a_folder_sets_weights_and_kv(tmp_path: Path) -
     assert (checkpoint.weight_precision, checkpoint.kv_precision) == (Precision.NVFP4, Precision.FP8)
 
 
+@pytest.mark.parametrize(
+    ("section", "weights", "kv"),
+    [
+        ({"quant_method": "mxfp4"}, Precision.INT4_AWQ, Precision.BF16),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": {"num_bits": 8, "type": "float"}}},
+                "kv_cache_scheme": {"num_bits": 8, "type": "float"},
+            },
+            Precision.FP8,
+            Precision.FP8,
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "int"}}},
+            },
+            Precision.INT4_AWQ,
+            Precision.BF16,
+        ),
+        (
+            {"quant_method": "modelopt", "quant_algo": "NVFP4", "kv_cache_scheme": {"num_bits": 8, "type": "float"}},
+            Precision.NVFP4,
+            Precision.FP8,
+        ),
+        ({"quant_method": "fbgemm_fp8"}, Precision.FP8, Precision.BF16),
+    ],
+)
+def test_quantisation_in_the_config_is_read(
+    tmp_path: Path, section: dict[str, object], weights: Precision, kv: Precision
+) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({**LLAMA_CONFIG, "quantization_config": section}), encoding="utf-8"
+    )
+
+    checkpoint = load_checkpoint(str(tmp_path))
+
+    assert (checkpoint.weight_precision, checkpoint.kv_precision) == (weights, kv)
+
+
+@pytest.mark.parametrize("method", ["mixed_precision", "bitsandbytes", "compressed-tensors"])
+def test_a_quantisation_that_is_not_known_is_no_guess(tmp_path: Path, method: str) -> None:
+    text = json.dumps({**LLAMA_CONFIG, "quantization_config": {"quant_method": method}})
+    (tmp_path / "config.json").write_text(text, encoding="utf-8")
+
+    with pytest.raises(ModelShapeError, match=f"quantised by '{method}'"):
+        load_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"kv_lora_rank": 512, "n_routed_experts": 256, "num_experts_per_tok": 8},  # DeepSeek V3
+        {"n_routed_experts": 128, "first_k_dense_replace": 1},  # GLM 4.5
+        {"num_local_experts": 128, "interleave_moe_layer_step": 2},  # Llama 4 Maverick
+        {"linear_num_value_heads": 32, "num_experts": 512},  # Qwen3-Next
+        {"text_config": {"kv_lora_rank": 512}},  # Kimi K2.5
+        {"layer_types": ["linear_attention", "full_attention"]},  # Qwen3.5
+    ],
+)
+def test_models_that_would_be_counted_wrongly_are_unknown(keys: dict[str, object]) -> None:
+    with pytest.raises(ModelShapeError, match="is not known to trtune"):
+        shape_from_config({**LLAMA_CONFIG, **keys}, "config.json")
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"hidden_size": 4096}', '{"hidden_size": "wide"}'])
 def test_an_unusable_config_is_one_clear_error(tmp_path: Path, content: str) -> None:
     (tmp_path / "config.json").write_text(content)
