@@ -22,6 +22,8 @@ async def serve() -> Any:
     async def start(answer: Handler) -> str:
         async def handle(request: web.Request) -> web.Response:
             status, body = answer(request.path, await request.json())
+            if isinstance(body, bytes):
+                return web.Response(body=body, status=status)
             return web.json_response(body, status=status)
 
         app = web.Application()
@@ -139,3 +141,15 @@ async def test_a_server_without_usable_answers_is_named(serve: Serve, body: obje
 async def test_a_dead_server_is_named() -> None:
     with pytest.raises(NoAnswers, match="/v1/completions"):
         await first_answer("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [(b"[" * 200_000, "not JSON"), (b" " * 10_000_001, "more than 10000000 bytes"), (b"[1]", "no JSON object")],
+    ids=["nested", "endless", "list"],
+)
+async def test_an_answer_that_is_a_trap_is_none(serve: Serve, body: bytes, why: str) -> None:
+    url = await serve(lambda _path, _body: (200, body))
+
+    with pytest.raises(NoAnswers, match=why):
+        await first_answer(url)

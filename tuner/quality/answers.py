@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import aiohttp
-
+from engines._http import post
 from engines.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import aiohttp
 
 TIMEOUT_S: Final = 120.0
 """For one answer."""
@@ -82,10 +83,9 @@ class Asker:
     """Asks one server.
 
     Attributes:
-        http: Client.
+        http: Client; it sends what proves that we may ask.
         url: Base URL of the server.
         model: Model name to ask for.
-        headers: Sent with every request.
         way: How it is asked; None: found out with the first question.
         ways: Those that are tried then.
         max_tokens_field: What Triton's backend calls the length limit.
@@ -94,7 +94,6 @@ class Asker:
     http: aiohttp.ClientSession
     url: str
     model: str
-    headers: Mapping[str, str] = field(default_factory=dict)
     way: Way | None = None
     ways: Sequence[Way] = WAYS
     max_tokens_field: str = "max_tokens"
@@ -118,16 +117,13 @@ class Asker:
     async def _post(self, way: Way, prompt: str, tokens: int) -> dict[str, Any] | str:
         """The body of an answer, or why there is none."""
         path, body = _PATHS[way.endpoint].format(model=self.model), self._question(way, prompt, tokens)
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         try:
-            async with self.http.post(
-                f"{self.url}{path}", json=body, headers=self.headers, timeout=timeout
-            ) as response:
-                if response.status != 200:
-                    return f"{path} answers {response.status}: {(await response.text())[:200]}"
-                told = await response.json(content_type=None)
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            return f"{path}: {type(error).__name__} {error}".rstrip()
+            answer = await post(self.http, f"{self.url}{path}", body, TIMEOUT_S)
+            if answer.status != 200:
+                return f"{path} answers {answer.status}: {answer.text()[:200]}"
+            told = answer.json()
+        except EngineError as error:
+            return str(error)
         return told if isinstance(told, dict) else f"{path}: the answer is no JSON object"
 
     def _question(self, way: Way, prompt: str, tokens: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from tuner.quality.comparing import Comparison, compare
 from tuner.quality.prompts import digest_of
 from tuner.quality.tasks import TaskError, run_tasks
 from tuner.rescoring import QUALITY
-from tuner.server import auth_headers, why_unwell
+from tuner.server import why_unwell
 from tuner.side_by_side import side_by_side
 
 if TYPE_CHECKING:
@@ -194,7 +194,6 @@ def _asker(bench: Bench, server: RunningServer, info: ServerInfo, way: Way | Non
         bench.http,
         server.url,
         info.model or plan.model,
-        auth_headers(plan),
         way,
         ways=TRITON_WAYS if engine.request_api == "triton" else WAYS,
         max_tokens_field=engine.max_tokens_field,
