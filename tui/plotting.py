@@ -47,6 +47,7 @@ class PlotSeries:
         values: Their values; a NaN is a gap.
         dotted: Whether it is drawn with gaps, so that it can be told from another without colour.
         told_at_ns: Moment whose value the heading tells; None: the newest.
+        heard: Whether the source still speaks; the heading tells nothing of one that has grown silent.
     """
 
     label: str
@@ -55,9 +56,12 @@ class PlotSeries:
     values: Sequence[float]
     dotted: bool = False
     told_at_ns: int | None = None
+    heard: bool = True
 
     def told(self) -> float:
         """The value of the heading; NaN when there is none."""
+        if not self.heard:
+            return math.nan
         last = len(self.values) if self.told_at_ns is None else bisect_right(self.times_ns, self.told_at_ns)
         newest_first = (self.values[place] for place in range(last - 1, -1, -1))
         return next((value for value in newest_first if value == value), math.nan)

@@ -117,6 +117,21 @@ def test_limit_gives_way_to_a_session_that_stands_still(busy_snapshot: Snapshot)
     assert "LAG 9.0 s" in text_of([limit_row(lagging, 80)])
 
 
+def test_the_heading_of_a_plot_tells_no_old_number_of_a_silent_source(busy_snapshot: Snapshot) -> None:
+    gpu = busy_snapshot.gpus[0]
+    silent = replace(gpu, at_ns=gpu.at_ns + 60 * 1_000_000_000)
+
+    told = [
+        next(plot for plot in live_plots(replace(busy_snapshot, gpus=(each,))) if plot.title == "GPU power W")
+        .series[0]
+        .told()
+        for each in (gpu, silent)
+    ]
+
+    assert told[0] == 700
+    assert math.isnan(told[1])
+
+
 def test_plots_carry_the_limits_of_their_own_metric(busy_snapshot: Snapshot) -> None:
     plots = {plot.title: plot for plot in live_plots(busy_snapshot)}
 

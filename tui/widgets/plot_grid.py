@@ -122,7 +122,7 @@ def live_plots(snapshot: Snapshot, most: int = MOST_PLOTS) -> list[Plot]:
     if snapshot.gpus:
         state.append(Plot("GPU power W", _power(snapshot.gpus), window_ns, (), marks))
     if engine is not None and most > len(latency) + len(state):
-        prompts = PlotSeries("in", "second", *engine.rates("prompt_tokens_total"))
+        prompts = PlotSeries("in", "second", *engine.rates("prompt_tokens_total"), heard=not engine.stale)
         state.append(Plot("prompt tokens/s", (prompts,), window_ns, (), marks))
     if load is not None:
         # Where a limit is set on it, it is one of the first things to look at.
@@ -140,26 +140,31 @@ def _lines(track: Track | None, *lines: tuple[str, str], scale: float = 1.0) -> 
     if track is None:
         return ()
     return tuple(
-        PlotSeries(label, ink, *track.series(column, scale)) for (label, column), ink in zip(lines, _INKS, strict=False)
+        PlotSeries(label, ink, *track.series(column, scale), heard=not track.stale)
+        for (label, column), ink in zip(lines, _INKS, strict=False)
     )
 
 
 def _throughput(load: Track | None, engine: Track | None) -> tuple[PlotSeries, ...]:
     if load is not None:
-        return (PlotSeries("out", "first", *load.series("output_tps")),)
+        return (PlotSeries("out", "first", *load.series("output_tps"), heard=not load.stale),)
     if engine is None:
         return ()
-    return (PlotSeries("out", "first", *engine.rates("output_tokens_total")),)
+    return (PlotSeries("out", "first", *engine.rates("output_tokens_total"), heard=not engine.stale),)
 
 
 def _power(gpus: tuple[Track, ...]) -> tuple[PlotSeries, ...]:
     """One line per GPU; of many, which could not be told apart, the sum."""
     if len(gpus) <= len(_INKS):
-        return tuple(PlotSeries(gpu.name, ink, *gpu.series("power_w")) for gpu, ink in zip(gpus, _INKS, strict=False))
+        return tuple(
+            PlotSeries(gpu.name, ink, *gpu.series("power_w"), heard=not gpu.stale)
+            for gpu, ink in zip(gpus, _INKS, strict=False)
+        )
     columns = [gpu.series("power_w") for gpu in gpus]
     # GPUs are sampled together; when one is missing from a moment, the shortest series says how far the sum goes.
     times_ns = min((times for times, _ in columns), key=len)
-    return (PlotSeries(f"all {len(gpus)}", "first", times_ns, SumView([values for _, values in columns])),)
+    total = SumView([values for _, values in columns])
+    return (PlotSeries(f"all {len(gpus)}", "first", times_ns, total, heard=not any(gpu.stale for gpu in gpus)),)
 
 
 def _limits(snapshot: Snapshot, metric: str) -> tuple[float, ...]:
