@@ -33,7 +33,7 @@ def print_once(plan: Plan, *, json: bool) -> int:
     """
     info, sample = asyncio.run(_ask(plan))
     simulated = runs_simulated(plan)
-    gpus = _gpus(plan)
+    gpus, gpu_note = _gpus(plan)
     facts = {
         "server": {
             "url": plan.engine.url,
@@ -44,6 +44,7 @@ def print_once(plan: Plan, *, json: bool) -> int:
         },
         "engine": _known(asdict(sample)),
         "gpus": gpus,
+        "gpu_note": gpu_note,
     }
     if json:
         print(orjson.dumps(facts).decode())  # noqa: T201
@@ -57,6 +58,8 @@ def print_once(plan: Plan, *, json: bool) -> int:
         print(f"  {name:22} {value:g}")  # noqa: T201
     for gpu in gpus:
         print(clean_line("  " + "  ".join(f"{name} {value}" for name, value in gpu.items())))  # noqa: T201
+    if gpu_note:
+        print(clean_line(f"  GPUs: {gpu_note}"))  # noqa: T201
     return 0
 
 
@@ -76,16 +79,18 @@ async def _ask(plan: Plan) -> tuple[ServerInfo, EngineSample]:
     return info, sample
 
 
-def _gpus(plan: Plan) -> list[dict[str, Any]]:
+def _gpus(plan: Plan) -> tuple[list[dict[str, Any]], str]:
+    """What the GPUs say, and why not more."""
     source = open_gpu_source(plan.gpu.dcgm_url or None, plan.gpu.local)
     if isinstance(source, NoGpu):
-        return []
+        return [], source.reason
     try:
         samples = source.sample()
-        return [
+        told = [
             {"index": gpu.index, "name": gpu.name, "host": gpu.host, **_known(asdict(sample))}
             for gpu, sample in zip(source.gpus, samples, strict=True)
         ]
+        return told, "; ".join(source.problems())
     finally:
         source.close()
 

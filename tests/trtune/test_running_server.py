@@ -89,12 +89,13 @@ def test_watching_samples_until_it_is_told_to_stop_and_leaves_the_server_alone(p
 
 
 def test_one_reading_for_a_script(program: Program, server: str) -> None:
-    done = program.run("watch", server, "--once", "--json")
+    done = program.run("watch", server, "--once", "--json", "--dcgm", "http://127.0.0.1:1/metrics")
 
     assert done.returncode == 0, done.stderr
     (facts,) = objects(done.stdout)
     assert isinstance(facts["server"], dict)
-    assert facts["server"]["model"] == "llama-3.1-8b"
+    assert (facts["server"]["model"], facts["server"]["simulated"]) == ("llama-3.1-8b", True)
+    assert "http://127.0.0.1:1/metrics cannot be reached" in str(facts["gpu_note"])
 
 
 def test_a_finished_session_is_told_and_exported(program: Program, plan: Callable[..., Path], tmp_path: Path) -> None:
