@@ -14,10 +14,14 @@ Fit = Literal["runnable", "low memory", "incompatible"]
 
 _HEADINGS: tuple[tuple[str, Fit], ...] = (
     ("incompatible with system", "incompatible"),
-    ("low memory", "low memory"),
+    ("compatible with system but", "low memory"),
     ("compatible with system and runnable", "runnable"),
+    ("compilable to trt-llm", "runnable"),
 )
-"""Part of a group's heading in lower case and what it means, most telling first."""
+"""Part of a group's heading in lower case and what it means, most telling first.
+
+Profiles of 1.x that are compiled here are built at the start, for minutes, and then serve as the others do.
+"""
 
 _ENTRY = re.compile(r"\b([0-9a-f]{64})\b(?:\s*\(([^)]*)\))?")
 _NAME = re.compile(r"(?P<backend>[a-z]+(?:_llm)?)-.*?(?P<precision>bf16|fp16|fp8|mxfp4|nvfp4|int\w+)\b")

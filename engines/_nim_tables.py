@@ -27,7 +27,7 @@ PROFILE_KNOB = Knob(
     None,
     choices=(None,),
     coarse=True,
-    pattern=r"[0-9a-f]{64}|[a-z]+(?:_llm)?-[\w.\-]+",
+    pattern=r"[0-9a-f]{64}|[a-z]+(?:_llm)?-[\w.:+\-]+",
     help="Profile: backend, precision, parallelism. Its choices come from the image: list-model-profiles.",
 )
 MEMORY_SHARE = "NIM_KVCACHE_PERCENT"

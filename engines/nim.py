@@ -194,8 +194,8 @@ class Nim(Engine):
             if other is not line and foreign:
                 raise BadConfiguration(f"NIM {line.value} has no setting {min(foreign)!r}; {OTHER_LINE_HINT[line]}")
         check_params(self.title, FACTS[line].knobs, settings)
-        aliases = vllm.ALIASES if line is Line.VLLM else {}
-        check_arguments(request.arguments, settings, OWN_OPTIONS, aliases)
+        inside = SGLANG if line is Line.SGLANG else vllm.ENGINE
+        check_arguments(request.arguments, settings, OWN_OPTIONS | inside.own_options, inside.aliases)
 
 
 def _line_of_request(request: LaunchRequest) -> Line:
@@ -211,8 +211,9 @@ def _command(line: Line, request: LaunchRequest) -> tuple[str, ...]:
     if line in BY_VARIABLES:
         return (*request.command, *request.arguments)
     facts = FACTS[line]
+    metrics = ("--enable-metrics",) if line is Line.SGLANG else ()
     flags = flag_words([knob for knob in facts.knobs if knob.name != PROFILE], request.params, negated=facts.negated)
-    return (*(request.command or (Nim.program,)), *flags, *request.arguments)
+    return (*(request.command or (Nim.program,)), *metrics, *flags, *request.arguments)
 
 
 def _model(line: Line, model: str) -> dict[str, str]:

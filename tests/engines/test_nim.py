@@ -234,6 +234,37 @@ def test_runnable_profiles_are_values_of_the_knob_and_can_be_started() -> None:
     assert not knob.allows("runnable")
 
 
+def test_groups_of_the_old_line_are_told_apart() -> None:
+    listing = f"""\
+- Compatible with system and runnable:
+  - {"a" * 64} (vllm-bf16-tp1)
+  - With LoRA support:
+    - {"b" * 64} (vllm-bf16-tp1-lora)
+- Compilable to TRT-LLM using just-in-time compilation of HF models to TRTLLM engines:
+  - {"c" * 64} (tensorrt_llm-trtllm_buildable-bf16-tp1)
+  - With LoRA support:
+    - {"d" * 64} (tensorrt_llm-trtllm_buildable-bf16-tp1-lora)
+- Compatible with system but not runnable due to low GPU free memory
+  - {"e" * 64} (vllm-fp16-tp1)
+- Incompatible with system:
+  - {"f" * 64} (tensorrt_llm-h100-fp8-tp2-throughput)
+"""
+    profiles = parse_profiles(listing.splitlines())
+
+    assert [(profile.fit, profile.lora) for profile in profiles] == [
+        ("runnable", False), ("runnable", True), ("runnable", False), ("runnable", True), ("low memory", False),
+        ("incompatible", False),
+    ]  # fmt: skip
+    assert [profile.id[0] for profile in runnable(profiles)] == ["a", "c"]
+    assert profiles[2].backend == "tensorrt_llm"
+
+
+def test_sglang_inside_is_started_with_metrics() -> None:
+    spec = ENGINE.launch(request(Container("registry/nim/sglang-model-free-nim:2.1.5"), {"mem-fraction-static": 0.8}))
+
+    assert spec.argv == ("nim-serve", "--enable-metrics", "--mem-fraction-static", "0.8")
+
+
 @given(st.lists(st.text() | st.sampled_from(LISTING.splitlines())))
 def test_any_listing_can_be_read(lines: list[str]) -> None:
     assert all(len(profile.id) == 64 for profile in parse_profiles(lines))
