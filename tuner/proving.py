@@ -159,12 +159,19 @@ class Proof:
         facts: dict[str, Any] = {"name": who.name, "trial": who.trial, "rounds": count, "met": met, "proven": False}
         if met < count or baseline_met < count:
             text = f"the baseline met every SLO in {baseline_met} of {count} rounds, {who.name} in {met}"
+            text += "".join(self._without_result(each) for each in (self.contestants[0], who))
             return {**facts, "proven": baseline_met == 0 and met == count > 0, "text": text}
         verdict = self._judged(who, direction)
         if verdict is None:
             return {**facts, "text": "not proven: the repeated runs gave no scores"}
         finite = {name: value for name, value in asdict(verdict).items() if value not in (float("inf"), float("-inf"))}
         return {**facts, **finite}
+
+    def _without_result(self, who: Contestant) -> str:
+        """In how many rounds a contestant failed, as the end of a sentence; empty when in none."""
+        place = self.contestants.index(who)
+        failed = [run.trial for run in (each[place] for each in self.rounds) if run.score is None]
+        return f"; {who.name} gave no result in trial {', '.join(map(str, failed))}" if failed else ""
 
     def _judged(self, who: Contestant, direction: Direction, confidence: float = 0.95) -> Verdict | None:
         """The verdict on a finalist; None where scores are missing, or taken at loads that do not count."""

@@ -35,6 +35,17 @@ async def test_a_pause_that_came_with_the_last_trial_does_not_hold_up_the_next_o
     assert result.state == "complete"
 
 
+async def test_a_skip_that_comes_before_the_trial_has_begun_here_is_not_lost() -> None:
+    host = TrialHost("lane0", (), "0")
+    running = asyncio.create_task(host.run(PLAN, Order("search", {}, ListedLevels((2.0,))), 0))
+    await asyncio.sleep(0)
+    host.wish("skip")
+
+    result = await asyncio.wait_for(running, 60)
+
+    assert result.state == "skipped"
+
+
 async def test_a_model_is_held_against_answers_that_another_host_recorded() -> None:
     """What crosses the network is pickled: the question with the answers, and what was found."""
     prompts = ("one and one", "a word of thanks", "the capital of France")

@@ -111,3 +111,13 @@ def test_runs_without_a_score_prove_nothing() -> None:
     failed.tell(ONE, Run(11, None, feasible=False))
 
     assert failed.verdict("maximize")["proven"] is False
+
+
+def test_a_run_that_failed_is_not_called_a_broken_limit_alone() -> None:
+    proven = proof(Contestant("trial 4", 4, {"a": 1}, 8))
+    for number, score in enumerate((1.0, 2.0, 1.0, None)):
+        proven.tell(proven.next(), Run(number, score, feasible=score is not None))
+
+    text = proven.verdict("maximize")["text"]
+
+    assert text.endswith("gave no result in trial 3")

@@ -73,7 +73,7 @@ class TrialHost:
         self._clock = SessionClock.start()
         self._control = Control()
         self._recorder: ForwardingRecorder | None = None
-        self._recorded = asyncio.Event()
+        self._skips = False
 
     def greet(self) -> Greeting:
         """Say who this is."""
@@ -88,7 +88,7 @@ class TrialHost:
         wishes: dict[str, Callable[[], object]] = {
             "pause": self._control.pause,
             "resume": self._control.resume,
-            "skip": self._control.skip,
+            "skip": self._skip,
             "end": self._control.end,
         }
         wishes[name]()
@@ -103,6 +103,7 @@ class TrialHost:
         """
         # A pause told during the trial before may have been lifted since; one that is in force is told again.
         self._control.resume()
+        self._skips = False
         plan = Plan.model_validate(plan_values)
         # An exporter in the plan shows the server's own GPUs; only a driver shows those of others too.
         watched = () if plan.gpu.dcgm_url else self._gpus
@@ -114,9 +115,17 @@ class TrialHost:
                 async with AsyncExitStack() as stack:
                     gpus = GpuWatch(plan.gpu, places, recorder, only=watched, lane=self._lane, here=plan.gpu.local)
                     bench = await open_bench(stack, plan, recorder, self._control, places, gpus, lane=self._lane)
-                    return await run_trial(bench, order)
+                    return await run_trial(bench, order, self._begun)
             finally:
                 recorder.close()
+
+    def _skip(self) -> None:
+        """Leave the trial that runs; the driver counts it as running before it does here."""
+        self._skips = self._control.skip() is None
+
+    def _begun(self, _number: int) -> None:
+        if self._skips:
+            self._control.skip()
 
     async def take(self) -> list[Call]:
         """What was recorded since the last time; waits a moment, so that it comes in batches."""
