@@ -42,6 +42,15 @@ def test_a_limit_on_something_unmeasured_is_broken() -> None:
     assert MOST.violation({"output_token_throughput": {"avg": 5.0}}) == 1.0
 
 
+@pytest.mark.parametrize(("op", "feasible"), [("<=", True), ("<", False)])
+def test_a_value_on_the_limit_meets_it_or_not_as_the_operator_says(op: str, feasible: bool) -> None:
+    objective = Objective("output_token_throughput", "avg", "maximize", (Slo("error_ratio", "avg", op, 0.01),))
+
+    score = score_levels(objective, [{"output_token_throughput": {"avg": 5.0}, "error_ratio": {"avg": 0.01}}])
+
+    assert score.feasible is feasible
+
+
 def test_less_is_better_when_minimising() -> None:
     assert score_levels(LEAST, [result(1, 1, 8), result(1, 1, 5)]).value == 5
     assert LEAST.gain(5, 10) == pytest.approx(0.5)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from sessions.slo import Slo
 
 
+_LEAST = 1e-9
+"""Least size of a limit in a share of it, and least violation of one that is broken."""
+
+
 @dataclass(frozen=True, slots=True)
 class Objective:
     """What counts as better.
@@ -84,7 +88,9 @@ def slo_violation(slo: Slo, result: Metrics) -> float:
         return 1.0
     if slo.holds(result):
         return 0.0
-    return abs(value - slo.value) / max(abs(slo.value), 1e-9)
+    return max(
+        abs(value - slo.value) / max(abs(slo.value), _LEAST), _LEAST
+    )  # on the limit is beyond it for `<` and `>`
 
 
 @dataclass(frozen=True, slots=True)
