@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from tui.front_door import Findings, FrontDoor, Wish
 from tuner.presets import PRESETS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 DEMO = "demo"
 
@@ -17,7 +22,24 @@ DEMO = "demo"
 def make_door() -> FrontDoor:
     """Everything the screen may ask of the program."""
     presets = [(name, goal.help) for name, goal in PRESETS.items()]
-    return FrontDoor(presets, _export_forms, _export, _find, _draft, _begin)
+    return FrontDoor(presets, _export_forms, _told(_export), _find, _told(_draft), _told(_begin))
+
+
+def _told(function: Callable[P, T]) -> Callable[P, T]:
+    """The same, with every error as a ValueError of one line: the screen shows it, and goes on whatever a file held."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        from trtune.errors import KNOWN_ERRORS, error_line, fault_line
+
+        try:
+            return function(*args, **kwargs)
+        except KNOWN_ERRORS as error:
+            raise ValueError(error_line(error)) from error
+        except Exception as error:
+            raise ValueError(error_line(error) if isinstance(error, ValueError) else fault_line(error)) from error
+
+    return call
 
 
 def plan_tables(wish: Wish) -> dict[str, Any]:
@@ -46,60 +68,40 @@ def _draft(wish: Wish) -> str:
     """The text of the plan that a wish stands for.
 
     Raises:
-        ValueError: If the plan is not allowed; its text says which field and what is allowed.
+        UsageError, ValueError: If the plan is not allowed; its text says which field and what is allowed.
     """
     import tomli_w
 
-    from trtune.errors import UsageError
     from trtune.planfile import make_plan
 
     tables = plan_tables(wish)
     if wish.work == "tune" and wish.engine != DEMO and not wish.model:
         raise ValueError("model is missing: a name or a folder, as the server takes it")
-    try:
-        make_plan(tables, "plan")
-    except UsageError as error:
-        raise ValueError(str(error)) from error
+    make_plan(tables, "plan")
     return tomli_w.dumps(tables)
 
 
 def _begin(text: str) -> Path:
-    """Begin the work of a plan; gives its session.
-
-    Raises:
-        ValueError: If it cannot begin.
-    """
-    from trtune.errors import KNOWN_ERRORS, error_line
+    """Begin the work of a plan; gives its session."""
     from trtune.paths import new_session_path
     from trtune.planfile import make_plan
     from trtune.start import begin_session, start_worker
 
-    try:
-        plan = make_plan(tomllib.loads(text), "plan")
-        path = new_session_path(plan.name or plan.kind)
-        begin_session(plan, path)
-        start_worker(path)
-    except KNOWN_ERRORS as error:
-        raise ValueError(error_line(error)) from error
+    plan = make_plan(tomllib.loads(text), "plan")
+    path = new_session_path(plan.name or plan.kind)
+    begin_session(plan, path)
+    start_worker(path)
     return path
 
 
 def _export(session: Path, trial: int | None, form: str) -> str:
-    """The configuration of a trial in a form.
-
-    Raises:
-        ValueError: If there is none.
-    """
+    """The configuration of a trial in a form."""
     from sessions.reader import SessionReader
-    from trtune.errors import KNOWN_ERRORS, error_line
     from trtune.exports.formats import FORMS
     from trtune.exports.winner import Wishes
 
-    try:
-        with SessionReader(session) as reader:
-            return FORMS[form].make(reader, trial, Wishes())
-    except KNOWN_ERRORS as error:
-        raise ValueError(error_line(error)) from error
+    with SessionReader(session) as reader:
+        return FORMS[form].make(reader, trial, Wishes())
 
 
 def _export_forms() -> list[tuple[str, str]]:
@@ -109,9 +111,13 @@ def _export_forms() -> list[tuple[str, str]]:
 
 
 def _find() -> Findings:
+    from trtune.errors import fault_line
     from trtune.find import find_here
 
-    return find_here()
+    try:
+        return find_here()
+    except Exception as error:  # noqa: BLE001 - whatever a driver, a container or a stranger's server did
+        return Findings(notes=(fault_line(error),))
 
 
 def _parts(text: str) -> list[str]:

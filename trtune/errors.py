@@ -41,6 +41,11 @@ def error_line(error: Exception) -> str:
     return clean_line(" ".join(str(error).split())) or type(error).__name__
 
 
+def fault_line(error: Exception) -> str:
+    """A fault of our own as one line, for the screen and the terminal."""
+    return f"a fault in trtune: {type(error).__name__}: {error_line(error)[:200]}"
+
+
 def exit_status(error: Exception) -> int:
     """The exit status for an error."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), FAILED)

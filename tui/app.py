@@ -310,6 +310,8 @@ class TrtuneApp(App[AppResult]):
 
         if isinstance(self.screen, LeaveScreen):
             self.screen.action_choose("")
+        elif self.errands.beginning:
+            self.notify("work is beginning: a moment, then leave", timeout=2, markup=False)
         elif self.snapshot is not None and self.snapshot.state.live and self.session is not None:
             self.push_screen(LeaveScreen(self.session.name, may_stop=not self.read_only), self._take_leave)
         else:

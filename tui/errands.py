@@ -23,6 +23,8 @@ class Errands:
 
     def __init__(self, app: TrtuneApp) -> None:
         self._app = app
+        self.beginning = False
+        """Whether work is beginning that nobody could be told of if the screen were left now."""
 
     def copy(self, name: str, text: str) -> None:
         """Hand a text to the terminal's clipboard (OSC 52), which works over SSH where the terminal allows it."""
@@ -88,11 +90,13 @@ class Errands:
 
     def write_new(self, told: str, text: str) -> None:
         """Write a text to a file that does not exist yet, and say so."""
-        path = Path(told).expanduser()
+        path = Path(told)
         try:
+            path = path.expanduser()
             with path.open("x", encoding="utf-8") as file:
                 file.write(text)
-        except OSError as error:
-            self._app.notify(clean_line(f"{path}: {error.strerror}: not written"), severity="error", markup=False)
+        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: nobody has that home folder
+            why = error.strerror if isinstance(error, OSError) else error
+            self._app.notify(clean_line(f"{path}: {why}: not written"), severity="error", markup=False)
         else:
             self._app.notify(clean_line(f"written: {path.resolve()}"), timeout=4, markup=False)

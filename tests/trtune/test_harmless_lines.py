@@ -11,7 +11,9 @@ import orjson
 import pytest
 
 from engines.errors import EngineError
+from sessions.recorder import Recorder
 from trtune.cli import run
+from trtune.door import make_door
 from trtune.errors import error_line
 
 DEMO = Path(__file__).parents[1] / "data" / "demo.trtune"
@@ -63,3 +65,16 @@ def test_an_error_of_the_system_names_the_file_and_the_reason(tmp_path: Path) ->
         (tmp_path / "nowhere" / "file").open("x")
 
     assert error_line(caught.value) == f"{tmp_path}/nowhere/file: No such file or directory"
+
+
+def test_a_fault_over_a_strange_session_is_told_to_the_screen_as_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "strange.trtune"
+    plan = {"engine": {"name": "trtllm", "model": "m"}}
+    recorder = Recorder.create(path, {"kind": "tune", "plan": plan, "objective": "no table", "engine": []})
+    recorder.end_trial(recorder.start_trial("baseline", {}), "complete", score=1.0, feasible=True)
+    recorder.close()
+    export = make_door().export
+    assert export is not None
+
+    with pytest.raises(ValueError, match=r"^a fault in trtune: \w+: "):
+        export(path, 0, "config")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from textual.widgets import Input
@@ -9,6 +10,7 @@ from textual.widgets import Input
 from tests.tui.sample_session import write_sample_session
 from tests.tui.screen_helpers import revive, running_app, shown, until
 from tui.front_door import Findings, FoundEngine, FoundServer, FrontDoor, Wish
+from tui.screens.leave import LeaveScreen
 from tui.screens.setup import PlanScreen, SetupScreen
 
 if TYPE_CHECKING:
@@ -77,6 +79,31 @@ async def test_what_is_here_is_listed_and_can_be_begun(tmp_path: Path) -> None:
         await until(pilot, lambda: app.session == session and app.current_mode == "live")
 
     assert begun == ['kind = "bench"\nmodel = "llama"\nisl = 2048\n']
+
+
+async def test_the_screen_is_not_left_while_work_begins_of_which_nobody_would_be_told(tmp_path: Path) -> None:
+    session = write_sample_session(tmp_path / "begun.trtune", over=False)
+    revive(session)
+    may_begin = threading.Event()
+
+    def begin(_plan: str) -> Path:
+        may_begin.wait(60)
+        return session
+
+    door = FrontDoor(find=lambda: FINDINGS, draft=draft, begin=begin)
+    async with running_app(None, sessions_dir=tmp_path / "none", door=door) as (app, pilot):
+        await pilot.press("n")
+        await until(pilot, lambda: "demo" in shown(app))
+        await pilot.press("end", "enter")
+        await until(pilot, lambda: isinstance(app.screen, PlanScreen))
+        await pilot.press("enter")
+        await until(pilot, lambda: "starting ..." in shown(app))
+        await pilot.press("q", "escape")
+        assert isinstance(app.screen, PlanScreen)
+        may_begin.set()
+        await until(pilot, lambda: app.session == session)
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(app.screen, LeaveScreen))
 
 
 async def test_work_that_cannot_begin_says_why(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def _bare(parser: argparse.ArgumentParser) -> int:
 
 
 def _guarded(command: object, parser: argparse.ArgumentParser, arguments: Sequence[str]) -> int:
-    from trtune.errors import FAILED, KNOWN_ERRORS, STOPPED, error_line, exit_status
+    from trtune.errors import FAILED, KNOWN_ERRORS, STOPPED, error_line, exit_status, fault_line
 
     assert callable(command)
     try:
@@ -119,6 +119,5 @@ def _guarded(command: object, parser: argparse.ArgumentParser, arguments: Sequen
     except Exception as error:  # the last resort: no traceback for somebody who did not ask for it
         if os.environ.get(TRACEBACK):
             raise
-        told = error_line(error)[:200]
-        print(f"trtune: a fault in trtune: {type(error).__name__}: {told} ({TRACEBACK}=1 shows where)", file=sys.stderr)
+        print(f"trtune: {fault_line(error)} ({TRACEBACK}=1 shows where)", file=sys.stderr)
         return FAILED

@@ -242,7 +242,6 @@ class PlanScreen(ModalScreen[bool]):
     def __init__(self, plan: str) -> None:
         super().__init__()
         self._plan = plan
-        self._starting = False
 
     def compose(self) -> ComposeResult:
         """The text and its keys."""
@@ -255,10 +254,11 @@ class PlanScreen(ModalScreen[bool]):
 
     def action_start(self) -> None:
         """Begin the work in a thread: a worker takes a second to give its first sign of life."""
-        begin = cast("TrtuneApp", self.app).door.begin
-        if begin is None or self._starting:
+        app = cast("TrtuneApp", self.app)
+        begin = app.door.begin
+        if begin is None or app.errands.beginning:
             return
-        self._starting = True
+        app.errands.beginning = True
         self.query_one("#problem", Static).update(Content("starting ..."))
         self.run_worker(partial(self._begin, begin), thread=True, group="begin")
 
@@ -271,7 +271,7 @@ class PlanScreen(ModalScreen[bool]):
     @on(Begun)
     def take_begun(self, message: Begun) -> None:
         """Show the session that has begun, or why it has not."""
-        self._starting = False
+        cast("TrtuneApp", self.app).errands.beginning = False
         if message.session is None:
             self.query_one("#problem", Static).update(Content(message.problem))
             return
@@ -287,5 +287,6 @@ class PlanScreen(ModalScreen[bool]):
             cast("TrtuneApp", self.app).errands.write_new(told, self._plan)
 
     def action_change(self) -> None:
-        """Back to the form."""
-        self.dismiss(False)
+        """Back to the form, unless the work is beginning."""
+        if not cast("TrtuneApp", self.app).errands.beginning:
+            self.dismiss(False)
