@@ -94,9 +94,9 @@ def _own_rules(length: str, tensor: str) -> tuple[FailureRule, ...]:
             "no_profile",
             re.compile(
                 r"[Nn]o (?:\w+ )?profiles? (?:is |are |was |were )?(?:compatible|runnable|found|available|match)"
-                r"|[Cc]ould not (?:find|match) (?:a |any )?(?:\w+ )?profile"
+                r"|[Cc]ould not (?:find|match) (?:a |any )?(?:\w+ )?profile|[Nn]o matching profile_id"
             ),
-            "no profile fits this hardware and these settings: run list-model-profiles and choose one that is runnable",
+            "no profile fits this hardware, its free memory and these settings: run list-model-profiles, choose a runnable one",
             (PROFILE, length, tensor),
             fatal=False,
         ),

@@ -161,6 +161,15 @@ LMDEPLOY_LINES = (
 )
 
 NIM_LINES = (
+    (
+        "Could not find a profile that is currently runnable with the detected hardware. Please check the system",
+        "no_profile",
+    ),
+    (
+        "Model download failed: Environment variable NIM_MODEL_PROFILE is set to abc, but no matching profile_id or "
+        "profile description is found in manifest.",
+        "no_profile",
+    ),
     ("ERROR: No compatible profiles found for the detected GPUs", "no_profile"),
     ("PermissionError: [Errno 13] Permission denied: '/opt/nim/.cache/huggingface'", "cache_not_writable"),
     ("Authentication error: check your NGC credentials", "unauthorised"),
