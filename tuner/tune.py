@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,13 +13,13 @@ from sessions.records import PROOF, REFERENCE
 from tuner.budget import Budget, CountedFleet
 from tuner.errors import BadPlan
 from tuner.explaining import deciding_level, explain
-from tuner.fleet.neighbours import check_neighbours
+from tuner.fleet.neighbours import bear_each_other
 from tuner.fleet.storage import StorageGone, is_outage, patiently, signs_of_life
 from tuner.proof_rounds import prove
 from tuner.quality.gate import QualityGate
 from tuner.rescoring import QUALITY, SCORED_FOR, adopt_plan, past_trials, purpose_of, rescore_session, result_of
 from tuner.search.exchange import BASELINE, Result
-from tuner.search.levels import DecidingLevels, ListedLevels
+from tuner.search.levels import ListedLevels
 from tuner.searching import knob_facts, open_search
 from tuner.side_by_side import side_by_side
 from tuner.steering import domain_words, with_objective, with_range
@@ -28,7 +28,7 @@ from tuner.trial import Order
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sessions.records import Params, Trial
+    from sessions.records import Params
     from tuner.bench import Bench
     from tuner.fleet.base import Fleet
     from tuner.fleet.storage import SharedStorage
@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 STOPPED = "stopped by the operator"
-NEIGHBOURS: Final = "neighbours"
-"""Key in the session's meta: whether trials side by side disturb each other."""
 
 
 class TuneJob:
@@ -138,7 +136,8 @@ class TuneJob:
             # The baseline runs alone: every gain is measured against it, and neighbours on one host may disturb each other.
             if reason := await self._keep_running(trials=1):
                 return reason
-            lanes = await self._lanes_that_bear(lanes)
+            if self.best is not None and not await bear_each_other(self._bench, self._fleet, self.best[0]):
+                lanes = 1
         while True:
             reasons = await side_by_side(self._keep_running() for _ in range(lanes))
             if not self._wants_proof:
@@ -196,36 +195,6 @@ class TuneJob:
             return await self._patiently(lambda: self._search.ask())
         finally:
             self._asking -= 1
-
-    async def _lanes_that_bear(self, lanes: int) -> int:
-        """How many trials may run side by side: one, if neighbours disturb each other; found out once for a session."""
-        if not self._bench.plan.fleet.check_neighbours or self._bench.plan.fleet.cluster or self.best is None:
-            return lanes
-        with SessionReader(self._bench.recorder.path) as reader:
-            facts = reader.meta().get(NEIGHBOURS)
-            best = reader.trials()[self.best[0]]
-        await self._bench.control.gate()
-        if facts is None and not self._bench.control.stop.is_set():
-            facts = await self._check_neighbours(best)
-        return 1 if facts and facts.get("disturbed") else lanes
-
-    async def _check_neighbours(self, trial: Trial) -> dict[str, Any] | None:
-        bench = self._bench
-        with SessionReader(bench.recorder.path) as reader:
-            level = deciding_level(reader, trial, bench.objective)
-        gpus = bench.gpus_of(trial.params)
-        lanes = self._fleet.room(gpus)
-        if level is None or trial.score is None or lanes < 2:
-            return None
-        bench.recorder.set_worker("running", f"checking whether {lanes} trials side by side disturb each other")
-        order = Order(PROOF, trial.params, DecidingLevels(level.value, bench.plan.load.lighter))
-        found = await check_neighbours(self._fleet, order, gpus, lanes, bench.objective, trial.score)
-        if found is None:
-            return None
-        facts = found.facts()
-        bench.recorder.set_meta({NEIGHBOURS: facts})
-        bench.recorder.event("neighbours", found.text, data=facts)
-        return facts
 
     def _open_search(self) -> StudySearch:
         bench = self._bench

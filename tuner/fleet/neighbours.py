@@ -7,15 +7,23 @@ import statistics
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from sessions.reader import SessionReader
 from sessions.records import PROOF
+from tuner.explaining import deciding_level
+from tuner.search.levels import DecidingLevels
 from tuner.side_by_side import side_by_side
+from tuner.trial import Order
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sessions.records import Trial
+    from tuner.bench import Bench
     from tuner.fleet.base import Fleet
     from tuner.search.objective import Objective
-    from tuner.trial import Order, TrialResult
+    from tuner.trial import TrialResult
+
+_META: Final = "neighbours"
 
 TOLERANCE: Final = 0.05
 """A loss beyond it makes results of neighbours incomparable with those of a trial alone."""
@@ -63,6 +71,42 @@ class Disturbance:
             "disturbed": self.disturbed,
             "text": self.text,
         }
+
+
+async def bear_each_other(bench: Bench, fleet: Fleet, best: int) -> bool:
+    """Whether trials may run side by side: not when neighbours disturb each other. Found out once for a session.
+
+    Args:
+        bench: What every trial shares.
+        fleet: Where trials run.
+        best: Number of the best trial so far, which ran alone.
+    """
+    if not bench.plan.fleet.check_neighbours:
+        return True
+    with SessionReader(bench.recorder.path) as reader:
+        facts, trial = reader.meta().get(_META), reader.trials()[best]
+    await bench.control.gate()
+    if facts is None and not bench.control.stop.is_set():
+        facts = await _checked(bench, fleet, trial)
+    return not (facts and facts.get("disturbed"))
+
+
+async def _checked(bench: Bench, fleet: Fleet, trial: Trial) -> dict[str, Any] | None:
+    """What the check says of a trial's configuration, told in the session; None when it cannot be made or says nothing."""
+    with SessionReader(bench.recorder.path) as reader:
+        level = deciding_level(reader, trial, bench.objective)
+    gpus = bench.gpus_of(trial.params)
+    lanes = fleet.room(gpus)
+    if level is None or trial.score is None or lanes < 2:
+        return None
+    bench.recorder.set_worker("running", f"checking whether {lanes} trials side by side disturb each other")
+    order = Order(PROOF, trial.params, DecidingLevels(level.value, bench.plan.load.lighter))
+    found = await check_neighbours(fleet, order, gpus, lanes, bench.objective, trial.score)
+    if found is None:
+        return None
+    bench.recorder.set_meta({_META: found.facts()})
+    bench.recorder.event("neighbours", found.text, data=found.facts())
+    return found.facts()
 
 
 class Meeting:
