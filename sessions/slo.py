@@ -30,7 +30,7 @@ _OPERATORS: dict[str, Any] = {"<=": operator.le, "<": operator.lt, ">=": operato
 _OPERATOR_WORDS = {"le": "<=", "lt": "<", "ge": ">=", "gt": ">"}
 _OTHER_NAMES = {
     "time_to_first_token": "ttft",
-    "inter_token_latency": "itl",
+    "inter_token_latency": "tpot",
     "inter_chunk_latency": "icl",
     "time_per_output_token": "tpot",
     "request_latency": "e2e",
@@ -39,7 +39,7 @@ _OTHER_NAMES = {
     "output_sequence_length": "osl",
     "good_request_fraction": "goodput_ratio",
 }
-"""AIPerf's tags, and `e2el` of `vllm bench`, for the same things."""
+"""AIPerf's tags, and `e2el` of `vllm bench`, for the same things; its inter-token latency is the mean of a request."""
 
 
 def metric_name(name: str) -> str:

@@ -49,6 +49,7 @@ def write_aiperf(session: Path, folder: Path) -> list[Path]:
                     "workload": plan.workload.model_dump(mode="json"),
                     "load": plan.load.model_dump(mode="json"),
                 },
+                was_cancelled=record.state == "aborted",
             )
             place = folder / f"{record.kind}{record.value:g}"
             place.mkdir(parents=True, exist_ok=True)

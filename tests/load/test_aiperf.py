@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from sessions.clock import SessionClock
 from sessions.requests import ABSENT, ClockKind, RequestStatus, RequestTable
-from tuner.load.aiperf import RECORDS_NAME, SUMMARY_NAME, Run, write_records, write_summary
+from tuner.load.aiperf import RECORDS_NAME, SUMMARY_NAME, Run, summary, write_records, write_summary
 
 MS = 1_000_000
 EPOCH_NS = 1_800_000_000 * 1_000_000_000
@@ -37,6 +38,7 @@ def run() -> Run:
         row(2, 300, (200, 230, 260)),
         row(3, 400, (), status=RequestStatus.HTTP, http_status=500, error=0),
         row(4, 500, (40,), status=RequestStatus.CANCELLED, error=1),
+        row(5, 900, (100, 300), status=RequestStatus.CANCELLED, error=1),
     ]
     table = RequestTable.from_rows(rows, errors=("HTTP 500: no", "given up by the workload"))
     return Run(table, 100 * MS, 1100 * MS, SessionClock(EPOCH_NS, 0), "t-", {"concurrency": 3})
@@ -71,9 +73,11 @@ def test_the_summary_has_statistics_by_tag(run: Run, tmp_path: Path) -> None:
     assert found["error_summary"][0]["error_details"]["message"] in ("HTTP 500: no", "given up by the workload")
     assert found["input_config"] == {"concurrency": 3}
     assert found["start_time"].startswith("2027-01-15T08:00:00.1")
+    assert not found["was_cancelled"]
+    assert summary(replace(run, was_cancelled=True))["was_cancelled"]
 
 
-def test_every_request_is_a_record(run: Run, tmp_path: Path) -> None:
+def test_the_records_are_those_of_the_summary_and_the_warm_up(run: Run, tmp_path: Path) -> None:
     write_records(run, tmp_path / RECORDS_NAME)
     lines = [orjson.loads(line) for line in (tmp_path / RECORDS_NAME).read_bytes().splitlines()]
     assert [line["metadata"]["x_request_id"] for line in lines] == ["t-0", "t-1", "t-2", "t-3", "t-4"]

@@ -244,6 +244,24 @@ def test_mooncake_traces_share_blocks_and_keep_their_times(tmp_path: Path) -> No
     assert [request.due_ns / 1e9 for request in found] == pytest.approx([0, 1 / 3, 1])
 
 
+@pytest.mark.parametrize("endpoint", [TOKENS, TEXT])
+def test_the_partly_filled_last_block_of_a_mooncake_prompt_is_shared_as_well(
+    tmp_path: Path, endpoint: Endpoint
+) -> None:
+    lengths = [(7, [1, 2]), (7, [1, 2]), (6, [1, 2]), (7, [1])]
+    lines = [{"timestamp": 0, "input_length": n, "output_length": 1, "hash_ids": ids} for n, ids in lengths]
+    dataset = Dataset(path=write(tmp_path / "trace.jsonl", *lines), format="mooncake", block_tokens=4)
+
+    found = [body(request)["prompt"] for request in requests(Workload(dataset=dataset), endpoint, count=4)]
+
+    prompts = [prompt.split(" ") if isinstance(prompt, str) else prompt for prompt in found]
+    assert [len(prompt) for prompt in prompts] == [7, 7, 6, 7]
+    assert prompts[0] == prompts[1]
+    assert prompts[2] == prompts[0][:6]
+    assert prompts[3][:4] == prompts[0][:4]
+    assert prompts[3] != prompts[0]
+
+
 @pytest.mark.parametrize(
     ("kind", "content", "says"),
     [
@@ -334,6 +352,8 @@ def test_headers_are_sent_and_never_shown() -> None:
         (StopRule, {"max_s": None}, "never end"),
         (StopRule, {"precision": 2}, "precision"),
         (StopRule, {"min_s": 90}, "above max_s"),
+        (StopRule, {"max_s": float("inf")}, "finite"),
+        (Workload, {"isl": {"distribution": "lognormal", "mean": 100, "std": float("inf")}}, "finite"),
         (Limits, {"idle_timeout_s": -1}, "idle_timeout_s"),
     ],
 )

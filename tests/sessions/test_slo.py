@@ -16,7 +16,8 @@ from sessions.slo import BadSlo, Slo
         ("time_to_first_token:p95:lt:0.5e3", Slo("ttft", "p95", "<", 500)),
         ("request_latency:avg:LE:2000", Slo("e2e", "avg", "<=", 2000)),
         ("output_token_throughput:avg:ge:100", Slo("output_token_throughput", "avg", ">=", 100)),
-        ("inter_token_latency:25", Slo("itl", "each", "<=", 25)),
+        ("inter_token_latency:25", Slo("tpot", "each", "<=", 25)),
+        ("inter_chunk_latency:p99:<=:25", Slo("icl", "p99", "<=", 25)),
         ("output_token_throughput_per_user:30", Slo("output_token_throughput_per_user", "each", ">=", 30)),
     ],
 )

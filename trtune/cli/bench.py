@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
 EPILOG = """\
 examples:
@@ -41,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load.add_argument("--cluster", metavar="ADDRESS", help="fleet.cluster: Ray cluster whose nodes may send load too")
     load.add_argument("--load-hosts", type=int, metavar="N", help="load.hosts: nodes of it that do")
     parser.add_argument("--compat", choices=["aiperf"], help="write AIPerf's files too")
-    parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="folder for --compat files")
+    parser.add_argument(
+        "--artifacts", type=Path, metavar="FOLDER", help="folder for --compat files (default: artifacts)"
+    )
     add_output_flags(parser)
 
 
@@ -54,6 +57,9 @@ def run(args: argparse.Namespace) -> int:
 
     if args.concurrency and args.rate:
         raise UsageError("give --concurrency (closed loop) or --rate (open loop), not both")
+    if args.duration is not None and (args.min is not None or args.max is not None):
+        raise UsageError("give --duration (a window of that length) or --min and --max (its limits), not both")
+    artifacts = _artifacts(args)
     tables = target_tables(args, "bench")
     put(tables, "load.kind", "rate" if args.rate else "concurrency")
     put(tables, "load.levels", _numbers(args.rate or args.concurrency or "8"))
@@ -74,19 +80,37 @@ def run(args: argparse.Namespace) -> int:
     if args.requests is not None and args.max is None and args.duration is None:
         # «100 requests» means 100, however long they take.
         put(tables, "load.warmup_rounds", 0)
-        put(tables, "load.stop.min_requests", args.requests)
+        put(tables, "load.stop.min_requests", max(args.requests, 1))
         put(tables, "load.stop.min_s", 0)
         put(tables, "load.stop.max_s", 24 * 3600)
     put(tables, "objective.slos", args.slo)
     set_fields(tables, args.set)
     path = begin_session_for(make_plan(tables, "flags"), args)
     status = show(path, args, live=True)
-    if args.compat:
+    if artifacts is not None:
         from trtune.compat import write_aiperf
 
-        for folder in write_aiperf(path, args.artifacts):
+        for folder in write_aiperf(path, artifacts):
             print(f"AIPerf's files: {folder}", file=sys.stderr)
     return status
+
+
+def _artifacts(args: argparse.Namespace) -> Path | None:
+    """The folder of the --compat files, made before anything is measured for them; None without --compat."""
+    from pathlib import Path
+
+    from trtune.errors import UsageError
+
+    if not args.compat:
+        if args.artifacts is not None:
+            raise UsageError("--artifacts is the folder of --compat's files: give --compat aiperf too")
+        return None
+    folder = args.artifacts or Path("artifacts")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--artifacts {folder}: {error.strerror}") from error
+    return Path(folder)
 
 
 def _numbers(text: str) -> list[float]:

@@ -62,6 +62,7 @@ class Run:
         clock: For UTC times.
         request_id_prefix: See `tuner.load.plan.request_id_prefix`.
         input_config: What was asked for; free of secrets.
+        was_cancelled: Whether an operator ended it before its time.
     """
 
     table: RequestTable
@@ -70,6 +71,7 @@ class Run:
     clock: SessionClock
     request_id_prefix: str = "trtune-"
     input_config: Mapping[str, Any] = field(default_factory=dict)
+    was_cancelled: bool = False
 
 
 def write_summary(run: Run, path: Path) -> None:
@@ -78,7 +80,7 @@ def write_summary(run: Run, path: Path) -> None:
 
 
 def write_records(run: Run, path: Path) -> None:
-    """Write `profile_export.jsonl`, warm-up and cut-off requests included with their phase."""
+    """Write `profile_export.jsonl`: the requests that the summary is of, and those of the warm-up with that phase."""
     with path.open("wb") as file:
         for record in records(run):
             file.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
@@ -106,20 +108,23 @@ def summary(run: Run) -> dict[str, Any]:
         "input_config": dict(run.input_config),
         "start_time": _utc(run, run.window_start_ns),
         "end_time": _utc(run, run.window_end_ns),
-        "was_cancelled": False,
+        "was_cancelled": run.was_cancelled,
         "error_summary": _error_summary(ended),
     }
 
 
 def records(run: Run) -> Iterator[dict[str, Any]]:
-    """The lines of `profile_export.jsonl`, in the order of sending."""
-    table = run.table
+    """The lines of `profile_export.jsonl`, in the order of sending.
+
+    There is no phase for what ended after the window: it is left out, so that the file tells the same numbers as the summary.
+    """
+    table = run.table.select(run.table.end_ns <= run.window_end_ns)
     offsets = table.chunk_offsets()
     for row in np.argsort(table.sent_ns, kind="stable").tolist():
         chunk_us = table.chunk_us[offsets[row] : offsets[row + 1]]
         status = RequestStatus(int(table.status[row]))
         yield {
-            "metadata": _metadata(run, row, status),
+            "metadata": _metadata(run, table, row, status),
             "metrics": _metrics(table, row, chunk_us) if status == RequestStatus.OK else {},
             "error": None if status == RequestStatus.OK else _error(table, row, status),
         }
@@ -155,8 +160,7 @@ def _statistics(tag: str, values: NDArray[np.float64]) -> dict[str, Any]:
     return {"unit": _UNITS[tag], **found, "count": int(found["count"]), "sum": found["avg"] * found["count"]}
 
 
-def _metadata(run: Run, row: int, status: RequestStatus) -> dict[str, Any]:
-    table = run.table
+def _metadata(run: Run, table: RequestTable, row: int, status: RequestStatus) -> dict[str, Any]:
     session = int(table.session[row])
     index = int(table.index[row])
     end_ns = run.clock.to_utc_ns(int(table.end_ns[row]))

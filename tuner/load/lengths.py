@@ -20,7 +20,7 @@ Tokens = Annotated[int, Field(ge=1, le=MAX_TOKENS)]
 
 
 class _Distribution(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def sample(self, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
         """Draw `count` lengths in tokens; the same generator state gives the same lengths."""

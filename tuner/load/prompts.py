@@ -66,24 +66,29 @@ class PromptMaker:
     def from_blocks(self, rng: np.random.Generator, hash_ids: Sequence[int], block_tokens: int, tokens: int) -> Prompt:
         """A prompt made of numbered blocks, as Mooncake traces describe it: equal ids, equal text.
 
-        The end that fills no block is fresh.
+        The last block may be filled in part only; what is beyond the blocks is fresh.
         """
         parts: list[Prompt] = []
         left = tokens
         for hash_id in hash_ids:
-            if left < block_tokens:
+            if left <= 0:
                 break
             block = self._blocks.get(hash_id)
             if block is None:
                 block = self._blocks[hash_id] = self._numbered(_BLOCK_SALT, hash_id, block_tokens)
-            parts.append(block)
+            parts.append(block if left >= block_tokens else _beginning(block, left))
             left -= block_tokens
-        if left > 0 or not parts:
-            parts.append(self.fresh(rng, max(left, 1)))
+        if left > 0:
+            parts.append(self.fresh(rng, left))
         return join(parts)
 
     def _numbered(self, salt: int, number: int, tokens: int) -> Prompt:
         return self.fresh(np.random.default_rng([self._workload.seed, salt, number]), tokens)
+
+
+def _beginning(prompt: Prompt, tokens: int) -> Prompt:
+    """The first tokens of a prompt that we have made: of a text, its first words."""
+    return " ".join(prompt.split(" ", tokens)[:tokens]) if isinstance(prompt, str) else prompt[:tokens]
 
 
 def join(parts: Sequence[Prompt]) -> Prompt:
