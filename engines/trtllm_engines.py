@@ -15,7 +15,7 @@ from engines._trtllm_build_tables import BATCH_TUNING, BUDGET_TUNING, BUILD, KNO
 from engines._trtllm_failures import FAILURES
 from engines._trtllm_versioned import BATCH_SIZES
 from engines._trtllm_versions import LATE, is_before, parse_version
-from engines._trtllm_yaml import nested, put
+from engines._trtllm_yaml import nested, put, read_settings
 from engines.errors import BadConfiguration
 from engines.trtllm import CONFIG_FILE, OPTION_ALIASES, OWN_OPTIONS, Trtllm, config_option, version_of
 
@@ -34,6 +34,9 @@ _NAMES = {
 }
 MOVING_AVERAGE_WINDOW = 128
 """Requests over which the server's own batch tuning looks at lengths, where nobody says else."""
+
+LIMITS = ("max_batch_size", "max_num_tokens", "max_beam_width")
+"""Options of the server that may not be more than the engine was built for, as the build calls them too."""
 
 _KNOWN = frozenset(knob.name for knob in KNOBS)
 
@@ -84,7 +87,8 @@ class TrtllmEngines(Trtllm):
             *(request.command or (self.program,)),
             *("serve", served, "--host", request.host, "--port", str(request.port)),
             *(() if given else ("--tokenizer", request.model)),
-            *("--backend", "tensorrt", config_option(version), str(path)),
+            *("--backend", "tensorrt", *(limits_of_engine(Path(request.model)) if given else _limits(request.params))),
+            *(config_option(version), str(path)),
         )
         failures = tuple(_accusing_builds(rule) for rule in FAILURES)
         spec = self.launch_spec(request, words, failures, files={path: _yaml(request.params)})
@@ -123,6 +127,27 @@ class TrtllmEngines(Trtllm):
         if params.get(f"{BUILD}reduce_fusion") and params.get(TP, 1) == 1 and params.get(PP, 1) == 1:
             return f"{BUILD}reduce_fusion has no effect on one GPU"
         return None
+
+
+def _limits(params: Mapping[str, Value]) -> tuple[str, ...]:
+    """The engine's limits for the server, which else takes defaults of its own and refuses an engine with smaller ones."""
+    values = {knob.name: params.get(knob.name, knob.default) for knob in KNOBS}
+    return tuple(word for name in LIMITS for word in (f"--{name}", str(values[f"{BUILD}{name}"])))
+
+
+def limits_of_engine(folder: Path) -> tuple[str, ...]:
+    """The same for an engine that is there, from its `config.json`; nothing where that does not tell them."""
+    try:
+        told = read_settings(folder / "config.json").get("build_config")
+    except BadConfiguration:
+        return ()
+    limits = told if isinstance(told, dict) else {}
+    return tuple(
+        word
+        for name in LIMITS
+        if isinstance(limits.get(name), int) and not isinstance(limits[name], bool)
+        for word in (f"--{name}", str(limits[name]))
+    )
 
 
 def _is_set(knob: Knob, params: Mapping[str, Value]) -> bool:

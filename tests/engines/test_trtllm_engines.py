@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +85,10 @@ def test_the_engine_is_built_from_a_quantised_checkpoint_and_served_with_the_mod
     assert spec.argv[:3] == ("trtllm-serve", "serve", str(build.output))
     assert spec.argv[spec.argv.index("--tokenizer") + 1] == "org/model"
     assert spec.argv[spec.argv.index("--backend") + 1] == "tensorrt"
+    # The server's own default of 2048 is refused by an engine with a smaller limit.
+    assert [spec.argv[spec.argv.index(f"--max_{name}") + 1] for name in ("batch_size", "num_tokens", "beam_width")] == [
+        "64", "8192", "1",
+    ]  # fmt: skip
     (text,) = spec.files.values()
     assert yaml.safe_load(text) == {
         "kv_cache_config": {"free_gpu_memory_fraction": 0.95},
@@ -212,7 +217,13 @@ def test_a_built_engine_is_served_as_it_is(tmp_path: Path) -> None:
 
     assert spec.builds == ()
     assert spec.argv[2] == model
+    assert "--max_batch_size" not in spec.argv
     assert ENGINE.check_model(model) is None
+    told = {"build_config": {"max_batch_size": 64, "max_num_tokens": 4096, "max_seq_len": 2048}}
+    (tmp_path / "engine/config.json").write_text(json.dumps(told), encoding="utf-8")
+    served = launch(tmp_path, {}, model=model).argv
+    assert served[served.index("--max_batch_size") + 1] == "64"
+    assert served[served.index("--max_num_tokens") + 1] == "4096"
     with pytest.raises(BadConfiguration, match=r"is a built engine: build\.max_batch_size is frozen in it"):
         launch(tmp_path, {"build.max_batch_size": 8}, model=model)
 
