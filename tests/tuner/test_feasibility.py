@@ -95,6 +95,16 @@ def test_each_rejection_has_its_reason_and_its_knob(
     assert rejection.accused[0] == accused
 
 
+@pytest.mark.parametrize(("model", "gpu"), [("llama-3.1-8b-nvfp4", "h100-sxm"), ("llama-3.1-8b-fp8", "a100-sxm")])
+def test_servers_with_kernels_for_the_weights_alone_need_no_tensor_cores(model: str, gpu: str) -> None:
+    checkpoint = load_checkpoint(model)
+    defaults: dict[str, Value] = {"tensor-parallel-size": 1, "gpu-memory-utilization": 0.92}
+    vllm = Feasibility(Hardware(GPUS[gpu], 1), checkpoint, WORKLOAD, SettingsReader(defaults, checkpoint))
+
+    assert vllm.rejection({}) is None
+    assert judge(model, gpu).rejection({}) is not None
+
+
 def test_chunked_prefill_makes_a_small_token_budget_possible() -> None:
     assert judge().rejection({"max_num_tokens": 1024, "enable_chunked_prefill": True}) is None
 

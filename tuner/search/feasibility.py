@@ -32,6 +32,10 @@ _DOUBT_BYTES: Final = 0.03e9
 _CAPABILITY: Final = {Precision.FP8: (8, 9), Precision.NVFP4: (10, 0)}
 """First compute capability with tensor cores for a type (contract trtllm 5.6)."""
 
+_WEIGHTS_ALONE: Final = (8, 0)
+"""First compute capability on which vLLM and SGLang have kernels that take such weights with 16-bit activations (Marlin);
+TensorRT-LLM has none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
@@ -92,6 +96,8 @@ class Rule:
 
 def _unsupported(facts: Facts) -> NDArray[np.bool_]:
     capability = facts.hardware.gpu.compute_capability
+    if capability >= _WEIGHTS_ALONE and facts.settings.has(Meaning.TOTAL_MEMORY_SHARE):
+        return np.zeros(facts.settings.rows, dtype=np.bool_)  # vLLM and SGLang
     missing = [place for place, kind in enumerate(PRECISIONS) if capability < _CAPABILITY.get(kind, (0, 0))]
     return np.isin(facts.column(Meaning.WEIGHT_PRECISION, 0), missing)
 
