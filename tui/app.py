@@ -11,6 +11,7 @@ from textual import events, on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.messages import TerminalSupportsSynchronizedOutput
+from textual.worker import WorkerFailed
 
 from sessions.text import clean_line
 from tui.building import ViewRequest
@@ -326,6 +327,15 @@ class TrtuneApp(App[AppResult]):
         self.close_session()
         self.exit(AppResult(action, self.session))
 
+    def _fatal_error(self) -> None:
+        """Close, without Textual's picture of a fault, which shows the values of all variables: see `fault`."""
+        self._close_messages_no_wait()
+
+    @property
+    def fault(self) -> BaseException | None:
+        """What ended the application where nobody left it."""
+        return self._exception.error if isinstance(self._exception, WorkerFailed) else self._exception
+
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Textual's filters, and plain characters for a terminal that has no others."""
         filters = super().get_line_filters()
@@ -380,6 +390,9 @@ def run_app(
 
     Returns:
         How it was left.
+
+    Raises:
+        Exception: The fault that ended it, if one did; the terminal is as it was before.
     """
     config = read_config(config_path())
     terminal = terminal_settings(ascii_only=ascii_only or config.ascii)
@@ -398,4 +411,6 @@ def run_app(
         setup=setup,
     )
     result = app.run(mouse=mouse and config.mouse)
+    if app.fault is not None:
+        raise app.fault
     return result if result is not None else AppResult("quit", session)

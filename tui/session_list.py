@@ -63,7 +63,12 @@ def list_sessions(folder: Path, known: Mapping[Path, SessionEntry] | None = None
         known: What was found before: a file that is over and has not changed is not read again.
     """
     known = known or {}
-    paths = folder.glob(PATTERN) if folder.is_dir() else ()
+    try:
+        paths = [path for path in folder.iterdir() if path.match(PATTERN)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        return [SessionEntry(folder, 0.0, 0, error=clean_line(f"{folder}: {error.strerror or error}"))]
     entries = [_unchanged(known.get(path)) or read_entry(path) for path in paths]
     return sorted(entries, key=lambda entry: entry.modified_s, reverse=True)
 
@@ -92,7 +97,7 @@ def read_entry(path: Path) -> SessionEntry:
             worker = reader.worker()
             worker = worker and harmless(worker)
             length_ns = reader.end_ns()
-    except READ_ERRORS as error:
+    except (*READ_ERRORS, OSError) as error:
         return SessionEntry(path, status.st_mtime, status.st_size, error=clean_line(str(error)))
     best, baseline = best_trial(trials, facts.objective, facts.winner), baseline_trial(trials)
     gain = facts.objective.gain_ratio(best.score, baseline.score) if best is not None and baseline is not None else None

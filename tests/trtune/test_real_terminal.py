@@ -116,14 +116,17 @@ def test_start_tune_detach_attach_and_replay(tmux: Tmux, program: Program, plan:
     tmux.wait_for("trtune 0.")
 
 
-def on_pty(path: Path, changes: dict[str, str], wanted: bytes, *, answer: bool) -> tuple[bytes, int]:
-    """Show a session in a bare pseudo-terminal until something is drawn, leave with `q`; what came, and the exit status."""
+def replaying(path: Path) -> list[str]:
+    return [sys.executable, "-m", "trtune", "replay", str(path)]
+
+
+def on_pty(command: list[str], changes: dict[str, str], wanted: bytes, *, answer: bool) -> tuple[bytes, int]:
+    """Run a screen in a bare pseudo-terminal until something is drawn, leave with `q`; what came, and the exit status."""
     master, slave = pty.openpty()
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color", **changes}
     for name in {"SSH_CONNECTION", "SSH_TTY", "COLORTERM", "NO_COLOR"} - changes.keys():
         environment.pop(name, None)
-    command = [sys.executable, "-m", "trtune", "replay", str(path)]
     child = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environment, start_new_session=True)
     os.close(slave)
     seen, pressed, end_s = b"", False, time.monotonic() + LIMIT_S
@@ -153,7 +156,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_terminal_that_never_answers_is_drawn_on_and_left(sample: Path) -> None:
-    seen, status = on_pty(sample, {}, b"KV cache", answer=False)
+    seen, status = on_pty(replaying(sample), {}, b"KV cache", answer=False)
 
     assert status == 0
     assert b"SIMULATED" in seen
@@ -169,7 +172,7 @@ def test_terminal_that_never_answers_is_drawn_on_and_left(sample: Path) -> None:
     ids=["16 colours", "truecolor", "no colour"],
 )
 def test_terminals_of_every_depth_are_served(sample: Path, changes: dict[str, str], colours: tuple[bytes, ...]) -> None:
-    seen, status = on_pty(sample, changes, b"KV cache", answer=True)
+    seen, status = on_pty(replaying(sample), changes, b"KV cache", answer=True)
 
     assert status == 0
     assert any(colour in seen for colour in colours) or not colours
@@ -180,7 +183,32 @@ def test_terminals_of_every_depth_are_served(sample: Path, changes: dict[str, st
 def test_terminal_without_utf8_gets_ascii(sample: Path) -> None:
     changes = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
-    seen, status = on_pty(sample, changes, b"KV cache", answer=True)
+    seen, status = on_pty(replaying(sample), changes, b"KV cache", answer=True)
 
     assert status == 0
     assert seen.isascii()
+
+
+BROKEN = """
+import sys
+from pathlib import Path
+from tui.app import run_app
+from tui.front_door import FrontDoor
+
+def find():
+    secret = "hunter2"
+    raise KeyError(len(secret))
+
+try:
+    run_app(None, sessions_dir=Path("nowhere"), door=FrontDoor(find=find), setup=True)
+except KeyError as error:
+    sys.exit(f"told by the caller: {error!r}")
+"""
+
+
+def test_a_fault_ends_the_screen_and_is_the_callers_to_tell_without_any_variable() -> None:
+    seen, status = on_pty([sys.executable, "-c", BROKEN], {}, b"never drawn", answer=True)
+
+    assert status == 1
+    assert b"told by the caller: KeyError(7)" in seen
+    assert b"hunter2" not in seen

@@ -11,11 +11,12 @@ import pytest
 from sessions.records import FailureRecord
 from tests.tui.sample_session import META, PlannedTrial, hand_recorder, write_sample_session
 from tests.tui.screen_helpers import running_app, shown, until
+from tui.session_list import list_sessions
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tui.app import ScreenName
+from tui.app import ScreenName
 
 ESCAPES = "\x1b[31mred\x1b[0m\x1b]0;title\x07\x1b[2J"
 MARKUP = "[bold red]not[/] [@click=app.quit]markup[/]"
@@ -137,3 +138,12 @@ async def test_paste_of_a_megabyte_into_a_prompt_is_cut(sample: Path) -> None:
 
         assert len(field.value) <= 400
         assert app.is_running
+
+
+def test_a_folder_of_sessions_that_cannot_be_read_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+
+    (entry,) = list_sessions(tmp_path / "file")
+
+    assert entry.error == f"{tmp_path}/file: Not a directory"
+    assert list_sessions(tmp_path / "nowhere") == []
