@@ -56,14 +56,18 @@ def summarise_trials(trials: Sequence[Trial], objective: Mapping[str, Any], *, w
         winner: Number of the trial that a proof found to be the best; it is taken before one that merely scored higher once.
     """
     maximize = objective.get("direction") != "minimize"
-    baselines = [trial for trial in trials if trial.kind == BASELINE and trial.end_ns is not None]
-    # A start that failed by chance was tried again: the one that was measured is what others are compared with.
-    baseline = next((trial for trial in baselines if trial.score is not None), baselines[0] if baselines else None)
+    baseline = baseline_of(trials)
     best = best_of(trials, maximize=maximize, winner=winner)
     gain = None
     if baseline is not None and best is not None and baseline.score and best.score is not None:
         gain = gain_over(best.score, baseline.score, maximize=maximize)
     return Summary(baseline, best, gain, Counter(trial.state for trial in trials))
+
+
+def baseline_of(trials: Sequence[Trial]) -> Trial | None:
+    """The baseline that others are compared with: of starts that were tried again the one that was measured, else the first."""
+    baselines = [trial for trial in trials if trial.kind == BASELINE and trial.end_ns is not None]
+    return next((trial for trial in baselines if trial.score is not None), baselines[0] if baselines else None)
 
 
 def best_of(trials: Sequence[Trial], *, maximize: bool, winner: int | None = None) -> Trial | None:

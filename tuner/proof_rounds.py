@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sessions.reader import SessionReader
 from sessions.records import PROOF
+from sessions.summary import baseline_of
 from tuner.drift import changes, gpu_states
 from tuner.explaining import deciding_level
 from tuner.proving import Contestant, Proof, Run
@@ -98,7 +99,7 @@ def contestants(
     best: tuple[int, float] | None,
 ) -> tuple[Contestant, ...]:
     """Baseline and finalists: the best measured, what the search recommends, and then the next best."""
-    baseline = next((trial for trial in trials if trial.kind == BASELINE and trial.end_ns is not None), None)
+    baseline = baseline_of(trials)
     first = None if best is None else trials[best[0]]
     if baseline is None or first is None or first.params == baseline.params:
         return ()

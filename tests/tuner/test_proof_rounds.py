@@ -103,9 +103,26 @@ def test_a_baseline_that_was_never_measured_looks_for_its_own_best_load(tmp_path
     assert [(each.name, each.level) for each in taking_part] == [("baseline", None), ("trial 1", 32.0)]
 
 
-def tuned(path: Path) -> tuple[Bench, StudySearch]:
-    """A session with a baseline of 800 and a trial of 900 tokens/s."""
+def test_a_baseline_that_was_started_again_is_repeated_at_the_load_it_was_measured_at(tmp_path: Path) -> None:
+    path = tmp_path / "run.trtune"
     recorder = Recorder.create(path, {})
+    recorder.end_trial(recorder.start_trial("baseline", {}), "failed")
+    recorder.close()
+    bench, search = tuned(path, Recorder.resume(path))
+
+    with SessionReader(path) as reader:
+        taking_part = contestants(bench, reader, reader.trials(), search, (2, 900.0))
+
+    assert [(each.name, each.trial, each.level) for each in taking_part] == [
+        ("baseline", 1, 32.0),
+        ("trial 2", 2, 32.0),
+    ]
+    bench.recorder.close()
+
+
+def tuned(path: Path, begun: Recorder | None = None) -> tuple[Bench, StudySearch]:
+    """A session with a baseline of 800 and a trial of 900 tokens/s."""
+    recorder = begun or Recorder.create(path, {})
     tried: tuple[tuple[str, Params, float], ...] = (("baseline", {}, 800.0), ("search", {"max_batch_size": 64}, 900.0))
     for kind, params, score in tried:
         number = recorder.start_trial(kind, params)
