@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import signal
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -29,7 +31,7 @@ from tui.plain import AsciiFilter
 from tui.screens.live import LiveScreen
 from tui.screens.session import SessionScreen
 from tui.snapshot import SessionState, Snapshot
-from tui.terminal import TerminalSettings, terminal_settings
+from tui.terminal import TerminalSettings, in_browser, terminal_settings
 from tui.theme import THEMES, TRTUNE_THEME
 from tui.widgets.lines import INK_CLASSES, INK_CSS
 
@@ -169,6 +171,8 @@ class TrtuneApp(App[AppResult]):
 
     def on_mount(self) -> None:
         """Paint first, then read."""
+        if not (self.is_headless or in_browser()):  # where a terminal is to be given back as it was
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end)
         self._apply_config()
         self.switch_mode(self._start_screen)
         if self.session is not None:
@@ -321,6 +325,10 @@ class TrtuneApp(App[AppResult]):
     def _take_leave(self, choice: Literal["detach", "stop"] | None) -> None:
         if choice is not None:
             self.leave(choice)
+
+    def _end(self) -> None:
+        """Leave at once: somebody ends the process. The work goes on."""
+        self.leave("detach" if self.snapshot is not None and self.snapshot.state.live else "quit")
 
     def leave(self, action: Literal["quit", "detach", "stop"]) -> None:
         """End the screen."""

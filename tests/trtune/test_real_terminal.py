@@ -120,8 +120,15 @@ def replaying(path: Path) -> list[str]:
     return [sys.executable, "-m", "trtune", "replay", str(path)]
 
 
-def on_pty(command: list[str], changes: dict[str, str], wanted: bytes, *, answer: bool) -> tuple[bytes, int]:
-    """Run a screen in a bare pseudo-terminal until something is drawn, leave with `q`; what came, and the exit status."""
+def on_pty(
+    command: list[str],
+    changes: dict[str, str],
+    wanted: bytes,
+    *,
+    answer: bool,
+    leave: Callable[[subprocess.Popen[bytes]], object] | None = None,
+) -> tuple[bytes, int]:
+    """Run a screen in a bare pseudo-terminal until something is drawn, leave with `q` or so; what came, and the exit status."""
     master, slave = pty.openpty()
     ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
     environment = {**os.environ, "TERM": "xterm-256color", **changes}
@@ -142,7 +149,7 @@ def on_pty(command: list[str], changes: dict[str, str], wanted: bytes, *, answer
                     os.write(master, b"\x1b[?2026;2$y")
             if wanted in seen and not pressed:
                 pressed = True
-                os.write(master, b"q")
+                os.write(master, b"q") if leave is None else leave(child)
         return seen, child.wait(10)
     finally:
         child.kill()
@@ -153,6 +160,13 @@ def on_pty(command: list[str], changes: dict[str, str], wanted: bytes, *, answer
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sample_session(tmp_path_factory.mktemp("sample") / "sample.trtune")
+
+
+def test_a_screen_that_is_ended_gives_the_terminal_back(sample: Path) -> None:
+    seen, status = on_pty(replaying(sample), {}, b"KV cache", answer=True, leave=lambda child: child.terminate())
+
+    assert status == 0
+    assert seen.rindex(b"\x1b[?1049l") > seen.index(b"\x1b[?1049h"), "the usual screen is in front again"
 
 
 def test_terminal_that_never_answers_is_drawn_on_and_left(sample: Path) -> None:
