@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sessions.clock import NS_PER_MS, NS_PER_S
+from sessions.columns import COLUMNS
 from sessions.metrics import request_values
 from sessions.requests import ABSENT, ClockKind, RequestStatus, RequestTable
 
@@ -25,7 +26,7 @@ _COUNTS = ("index", "session", "turn", "http_status", "doubtful_gaps")
 _KNOWN_OR_NOT = ("isl_tokens", "osl_tokens", "cached_tokens")
 
 
-def requests_frame(tables: Iterable[tuple[LevelRecord, RequestTable]]) -> pd.DataFrame:
+def requests_frame(tables: Iterable[tuple[LevelRecord, RequestTable]], *, arrivals: bool) -> pd.DataFrame:
     """A row per request.
 
     Columns: `trial`, `level`, `load_kind`, `load` and those of `RequestTable`, times in s since the session's beginning; the
@@ -53,7 +54,7 @@ def requests_frame(tables: Iterable[tuple[LevelRecord, RequestTable]]) -> pd.Dat
     answered = whole.first_ns != ABSENT
     columns["ttft_ms"] = np.where(answered, (whole.first_ns - whole.scheduled_ns) / NS_PER_MS, np.nan)
     columns["e2e_ms"] = np.where(answered, (whole.last_ns - whole.scheduled_ns) / NS_PER_MS, np.nan)
-    if whole.chunk_us.size:
+    if arrivals:
         values = request_values(whole)
         columns |= {"tpot_ms": values.tpot_ms, "itl_avg_ms": values.itl_avg_ms, "ttft_certain": values.ttft_certain}
     columns["client_lag_ms"] = _known(whole.lag_first_us) / 1000
@@ -82,11 +83,11 @@ def tokens_frame(tables: Iterable[tuple[LevelRecord, RequestTable]]) -> pd.DataF
                 copy=False,
             )
         )
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return _joined(frames, ("trial", "level", "request", "chunk", "t_s", "tokens", "gap_ms"))
 
 
-def samples_frame(parts: Iterable[tuple[Source, tuple[str, NDArray[np.int64], bytes]]]) -> pd.DataFrame:
-    """A row per sample: `source`, `t_s`, and the source's own columns."""
+def samples_frame(kind: str, parts: Iterable[tuple[Source, tuple[str, NDArray[np.int64], bytes]]]) -> pd.DataFrame:
+    """A row per sample: `source`, `t_s`, and the source's own columns; without a source, those that its kind has today."""
     frames = []
     for source, (format_, times_ns, data) in parts:
         kinds = [_SAMPLE_KINDS[width] for width in format_.removeprefix("<")]
@@ -95,7 +96,12 @@ def samples_frame(parts: Iterable[tuple[Source, tuple[str, NDArray[np.int64], by
         columns = {"source": _categories([source.name], [len(times_ns)]), "t_s": times_ns / NS_PER_S}
         named = {name: values[f"c{place}"] for place, name in enumerate(source.columns)}
         frames.append(pd.DataFrame(columns | named))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return _joined(frames, ("source", "t_s", *(column.name for column in COLUMNS[kind])))
+
+
+def _joined(frames: Sequence[pd.DataFrame], least: Sequence[str]) -> pd.DataFrame:
+    """The frames one after the other; where there is none, a table with the `least` columns, of numbers, and no row."""
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({name: np.empty(0) for name in least})
 
 
 def _known(values: NDArray[Any]) -> NDArray[np.float64]:

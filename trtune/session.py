@@ -15,7 +15,7 @@ from sessions.clock import NS_PER_S
 from sessions.errors import SessionError
 from sessions.packing import Readable
 from sessions.reader import SessionReader
-from sessions.summary import summarise_trials
+from sessions.summary import summarise_session
 
 if TYPE_CHECKING:
     import os
@@ -86,13 +86,12 @@ class Session:
 
     @property
     def summary(self) -> Summary:
-        """Baseline, best and gain."""
-        objective = self.meta.get("objective", {})
-        return summarise_trials(self.reader.trials(), objective if isinstance(objective, dict) else {})
+        """Baseline, best (the proof's winner, when there was a proof) and gain."""
+        return summarise_session(self.reader.trials(), self.meta)
 
     @property
     def best(self) -> Trial | None:
-        """The best trial that meets every SLO, or None."""
+        """The winner of the proof, else the best trial that meets every SLO; None without one."""
         return self.summary.best
 
     @property
@@ -145,7 +144,7 @@ class Session:
         """
         from trtune.frames import requests_frame
 
-        return requests_frame(self._tables(trial, level, arrivals=arrivals))
+        return requests_frame(self._tables(trial, level, arrivals=arrivals), arrivals=arrivals)
 
     def tokens(self, *, trial: int | None = None, level: int | None = None) -> pd.DataFrame:
         """A row per chunk of tokens: which request, when it arrived, how many tokens, the gap before it.
@@ -206,9 +205,10 @@ class Session:
 
         start_ns = round(start_s * NS_PER_S)
         end_ns = self.reader.end_ns() + 1 if end_s is None else round(end_s * NS_PER_S)
-        return samples_frame(
+        parts = (
             (source, self.reader.packed_samples(source.id, start_ns, end_ns)) for source in self.reader.sources(kind)
         )
+        return samples_frame(kind, parts)
 
 
 _TRIAL_COLUMNS = ("number", "kind", "state", "score", "feasible", "start_s", "end_s", "ready_s", "failure")

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sessions.packing import pack
 from sessions.recorder import Recorder
 from tests.trtune.conftest import Program, objects
 from trtune.cli import COMMANDS, run
@@ -243,6 +244,25 @@ def test_a_damaged_session_fails_verification_and_its_repair_passes(program: Pro
     assert "trial 1" in verified.stdout
     assert repaired.returncode == 0
     assert "1 value of trial.result could not be read" in repaired.stdout
+
+
+def test_what_is_repaired_of_a_pack_lies_beside_the_pack(program: Program, tmp_path: Path) -> None:
+    pack(DEMO, tmp_path / "demo.trtune.xz")
+
+    done = program.run("sessions", "repair", tmp_path / "demo.trtune.xz")
+
+    assert done.returncode == 0
+    assert (tmp_path / "demo.repaired.trtune").is_file()
+
+
+@pytest.mark.parametrize("words", [("sessions", "rescore", "{}", "--objective", "goodput"), ("tune", "--resume", "{}")])
+def test_nothing_is_written_to_what_a_pack_holds(program: Program, tmp_path: Path, words: tuple[str, ...]) -> None:
+    pack(DEMO, tmp_path / "demo.trtune.xz")
+
+    done = program.run(*(word.format(tmp_path / "demo.trtune.xz") for word in words))
+
+    assert done.returncode == 2
+    assert "trtune sessions unpack" in done.stderr
 
 
 def test_prune_says_what_it_would_delete_and_deletes_only_when_told(program: Program, tmp_path: Path) -> None:

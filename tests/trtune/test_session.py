@@ -147,6 +147,23 @@ def test_a_session_in_which_nothing_has_happened_yet_has_empty_tables(tmp_path: 
         assert session.trials().empty
         assert session.levels().query("state == 'valid'").empty
         assert list(session.log().columns) == ["t_s", "stream", "level", "text"]
+        assert session.requests(arrivals=True).tpot_ms.empty
+        assert session.tokens().nlargest(5, "gap_ms").empty
+        assert session.gpu().groupby("source")[["util_pct", "power_w"]].mean().empty
+
+
+def test_the_winner_of_the_proof_is_the_best(tmp_path: Path) -> None:
+    path = Path(shutil.copy(DEMO, tmp_path / "run.trtune"))
+    with trtune.open_session(path) as session:
+        scored = session.trials().query("feasible == True and kind == 'search'").sort_values("score")
+        other = int(scored.number.iloc[0])
+        assert session.best != session.trial(other)
+    recorder = Recorder.resume(path)
+    recorder.set_meta({"verdict": {"winner": other}})
+    recorder.close()
+
+    with trtune.open_session(path) as session:
+        assert session.best == session.summary.best == session.trial(other)
 
 
 def test_one_trial_is_exported_alone(tmp_path: Path) -> None:

@@ -227,15 +227,21 @@ def wanted_folder(args: argparse.Namespace) -> Path:
     return folder
 
 
-def require_session(told: str) -> Path:
+def require_session(told: str, *, to_write: bool = False) -> Path:
     """The session a user names; one in a pack is unpacked, to a folder that goes away with the program.
+
+    Args:
+        told: Its path, or its name in the sessions folder.
+        to_write: Whether it is to be written to: what is written to an unpacked one would be lost.
 
     Raises:
         NotASession: If there is none, or a pack cannot be unpacked.
+        UsageError: If a pack is to be written to.
     """
     import atexit
 
     from sessions.errors import NotASession
+    from trtune.errors import UsageError
     from trtune.paths import find_session, sessions_dir
 
     path = find_session(told)
@@ -248,6 +254,8 @@ def require_session(told: str) -> Path:
 
     if not is_packed(path):
         return path
+    if to_write:
+        raise UsageError(f"{told} is a pack, which is only read: first trtune sessions unpack {told}")
     readable = Readable(path)
     atexit.register(readable.close)
     return readable.path

@@ -21,12 +21,12 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     verify.add_argument("session", nargs="+", help="session file or pack, or its name in the sessions folder")
     verify.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="one JSON object a line")
     repair = _command(commands, "repair", "save what can be read into a new file of the newest format", _repair)
-    repair.add_argument("session", help="session file, or its name in the sessions folder")
+    repair.add_argument("session", help="session file or pack, or its name in the sessions folder")
     repair.add_argument(
         "--output", type=Path, metavar="FILE", help="the new file (default: NAME.repaired.trtune beside it)"
     )
     pack = _command(commands, "pack", "one compressed, checked file to hand on, looked through for secrets", _pack)
-    pack.add_argument("session", help="session file, or its name in the sessions folder")
+    pack.add_argument("session", help="session file or pack, or its name in the sessions folder")
     pack.add_argument("--output", type=Path, metavar="FILE", help="the pack (default: NAME.trtune.xz in this folder)")
     pack.add_argument(
         "--anonymise",
@@ -91,9 +91,11 @@ def _repair(args: argparse.Namespace) -> int:
     from sessions.repair import repair
     from sessions.verify import verify
     from trtune.cli._common import require_session
+    from trtune.paths import find_session
 
     path = require_session(args.session)
-    into = args.output or path.with_name(f"{path.name.removesuffix('.trtune')}.repaired.trtune")
+    # Beside what was named: what a pack holds lies in a folder that goes away with this program.
+    into = args.output or find_session(args.session).with_name(f"{path.name.removesuffix('.trtune')}.repaired.trtune")
     saved = repair(path, into)
     print(f"{into}: {_things(saved.kept.get('trial', 0), 'trial')}, {_things(sum(saved.kept.values()), 'row')} saved")
     for table in saved.broken:

@@ -49,7 +49,7 @@ def _run(args: argparse.Namespace) -> int:
     wish = goal_fields(args)
     if not wish:
         raise UsageError("say what to score by: --objective, --slo or --preset")
-    path = require_session(args.session)
+    path = require_session(args.session, to_write=True)
     change_objective(path, wish)
     with SessionReader(path) as reader:
         objective, trials = reader.meta()["objective"], reader.trials()

@@ -218,7 +218,7 @@ def _resume(args: argparse.Namespace, *, trusted: bool) -> int:
     from trtune.cli._common import begin_work, require_session, show
     from trtune.repeat import refuse_other_hosts
 
-    path = require_session(args.resume)
+    path = require_session(args.resume, to_write=True)
     if is_written(path):
         raise SessionBusy(f"{path} is being worked on already; look at it with: trtune attach {path}")
     if not trusted:
