@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sessions.comparison import SCORED
 from sessions.errors import BadCondition, SessionError
-from sessions.metrics import METRICS
+from sessions.metrics import METRICS, STATS
 from sessions.slo import BadSlo, split_field, unit_factor
 
 if TYPE_CHECKING:
@@ -86,18 +86,22 @@ class FailIf:
             metric, stat, unit = split_field(match["name"])
         except BadSlo as error:
             raise BadCondition(f"condition {text!r}: {error}") from error
+        stats = STATS if METRICS[metric].distribution else ("avg",)
+        stat = stat or "avg"
+        if stat not in stats:
+            raise BadCondition(f"condition {text!r}: of {metric} there is {', '.join(stats)}, and no {stat}")
         number = float(match["number"]) * (-1 if match["sign"] == "-" else 1)
         told = match["unit"] or unit
         if told == "%" and not match["sign"]:
             raise BadCondition(f"condition {text!r}: a change needs its sign, as in +5% or -5%")
         if told == "%":
-            return cls(text, metric, stat or "avg", match["op"], number / 100, "relative", _load(match["load"]))
+            return cls(text, metric, stat, match["op"], number / 100, "relative", _load(match["load"]))
         factor = unit_factor(metric, told) if told else 1.0
         if factor is None:
             raise BadCondition(f"condition {text!r}: {metric} is in {METRICS[metric].unit}, not in {told}")
         number *= factor
         kind = "absolute" if match["sign"] else "value"
-        return cls(text, metric, stat or "avg", match["op"], number, kind, _load(match["load"]))
+        return cls(text, metric, stat, match["op"], number, kind, _load(match["load"]))
 
     def judge(self, told: Comparison, *, significant: bool = False) -> list[Finding]:
         """Where the condition holds and where not, at every load and for every side but the first.

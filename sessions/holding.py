@@ -10,10 +10,11 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from contextlib import ExitStack, contextmanager, suppress
+import time
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from sessions.errors import NotASession, SessionBusy, SessionUnwritable
+from sessions.errors import NotASession, SessionBusy, SessionError, SessionUnwritable
 from sessions.opening import open_writer
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 SUFFIX = "-worker"
 RESERVE_BYTES = 8 << 20
 """Space put by: what SQLite's WAL may grow to before it is folded in, twice."""
+
+FOLD_WAIT_MS = 500
+"""How long the end of a session waits for its readers."""
+
+SETTLE_WAIT_S = 2.0
+"""How long a reader that looked on to the end waits for the worker to be gone."""
 
 _OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -87,6 +94,38 @@ def held(path: Path) -> Iterator[tuple[sqlite3.Connection, Holding]]:
         except sqlite3.Error as error:
             raise SessionUnwritable(f"{path} cannot be written: {error}") from error
         stack.pop_all()
+
+
+def fold_wal(connection: sqlite3.Connection) -> None:
+    """Make one plain file of a session that is over, which is read where nothing can be written, and without traces.
+
+    Raises:
+        sqlite3.Error: If somebody else holds the file, or the disk is full.
+    """
+    connection.execute(f"PRAGMA busy_timeout = {FOLD_WAIT_MS}")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute("PRAGMA journal_mode = DELETE")
+
+
+def settle(path: Path) -> None:
+    """Fold the WAL of a session that is over, for a worker that could not since we were looking on.
+
+    Nothing happens while anybody else looks on, or writes for longer than a worker takes to leave.
+    """
+    deadline_s = time.monotonic() + SETTLE_WAIT_S
+    while True:
+        try:
+            with held(path) as (connection, holding):
+                with suppress(sqlite3.Error), closing(connection):
+                    fold_wal(connection)
+                holding.close()
+        except SessionBusy:
+            if time.monotonic() < deadline_s:
+                time.sleep(0.05)
+                continue
+        except SessionError:
+            pass
+        return
 
 
 def is_written(path: Path) -> bool:

@@ -22,7 +22,7 @@ from sessions import rows, schema
 from sessions.clock import NS_PER_S, SessionClock
 from sessions.columns import COLUMNS
 from sessions.errors import DamagedData, SessionUnwritable
-from sessions.holding import held
+from sessions.holding import fold_wal, held
 from sessions.json_values import listed
 from sessions.opening import open_writer
 from sessions.resuming import end_of_what_was_cut_off, going_on
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
 MAX_LOG_TEXT = 4000
 """Longest log text kept, in characters."""
-
-CLOSE_WAIT_MS = 500
-"""How long the end of a session waits for its readers."""
 
 CLOCK_STEP_NS = 2 * NS_PER_S
 """A wall clock that moves by more against session time was set."""
@@ -366,11 +363,8 @@ class Recorder:
         with suppress(SessionUnwritable):
             self._writer.write(requests=True)
         with suppress(sqlite3.Error):
-            # A reader may still hold the WAL, or the disk be full; then it stays beside the file, which is as good. A file
-            # that is over leaves WAL mode: then it can be read where nothing can be written, and readers leave nothing behind.
-            self._connection.execute(f"PRAGMA busy_timeout = {CLOSE_WAIT_MS}")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self._connection.execute("PRAGMA journal_mode = DELETE")
+            # A reader may still hold the WAL, or the disk be full; then it stays beside the file, which is as good.
+            fold_wal(self._connection)
         with suppress(sqlite3.Error):
             self._connection.close()
         self._holding.close()

@@ -70,6 +70,8 @@ def test_significance_asks_for_the_whole_interval(told: Comparison) -> None:
         ("ttft_p99 > 5%", "needs its sign"),
         ("ttft_p99 = +5%", "cannot be read: write for example"),
         ("speed > +5%", "no such metric"),
+        ("ttft_p98 > +5%", "and no p98"),
+        ("output_token_throughput_p50 < -5%", "of output_token_throughput there is avg"),
         ("output_token_throughput < 5ms", "is in tokens/s, not in ms"),
         ("ttft_p99_tokens > 5", "is in ms, not in tokens"),
         ("", "cannot be read"),

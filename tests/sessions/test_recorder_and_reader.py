@@ -16,12 +16,15 @@ import pytest
 from sessions.columns import COLUMNS
 from sessions.commands import send_command
 from sessions.errors import NewerSession, NotASession, SessionBusy, SessionError, SessionExists
-from sessions.holding import is_written
+from sessions.holding import is_written, settle
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
 from sessions.records import FailureRecord
 from sessions.requests import RequestTable
 from tests.sessions.request_rows import row
+
+PLAIN, IN_WAL_MODE = b"\x01\x01", b"\x02\x02"
+"""Bytes 18 and 19 of an SQLite file."""
 
 
 @pytest.fixture
@@ -324,3 +327,25 @@ def test_a_value_that_is_no_json_is_called_damaged(path: Path) -> None:
 
     with SessionReader(path) as reader, pytest.raises(SessionError, match="not JSON"):
         reader.trials()
+
+
+def test_a_session_that_was_looked_on_to_its_end_becomes_one_plain_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions.holding.SETTLE_WAIT_S", 0)
+    monkeypatch.setattr("sessions.holding.FOLD_WAIT_MS", 0)
+    recorder = Recorder.create(path, {"kind": "bench"})
+    with SessionReader(path) as reader:
+        settle(path)  # it is still being written
+        recorder.start_trial("bench", {})
+        recorder.close()
+        settle(path)  # somebody else still looks on
+        assert len(reader.trials()) == 1
+        assert path.read_bytes()[18:20] == IN_WAL_MODE
+
+    settle(path)
+
+    assert path.read_bytes()[18:20] == PLAIN
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    with SessionReader(path) as reader:
+        assert len(reader.trials()) == 1

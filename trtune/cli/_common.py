@@ -75,7 +75,11 @@ def show(path: Path, args: argparse.Namespace, *, live: bool) -> int:
         from trtune.follow import Follower
 
         follower = Follower(path, json=getattr(args, "json", False))
-        return follower.run() if live else _conclude(follower, path)
+        if not live:
+            return _conclude(follower, path)
+        status = follower.run()
+        _leave_one_file(path)
+        return status
     except KeyboardInterrupt:
         if live:  # before, or after, the time in which the lines or the screen answer to Ctrl-C
             print(f"trtune: left; see what becomes of it with: trtune attach {path}", file=sys.stderr)
@@ -160,7 +164,21 @@ def _after_screen(result: AppResult, path: Path | None, *, live: bool) -> int:
         _wait_until_over(shown)
     from trtune.follow import Follower  # a second, for which nobody who leaves waits
 
-    return _conclude(Follower(shown, json=False), shown)
+    status = _conclude(Follower(shown, json=False), shown)
+    if live:
+        _leave_one_file(shown)
+    return status
+
+
+def _leave_one_file(path: Path) -> None:
+    """Tidy up for a worker that could not when it ended, since we were looking on."""
+    from sessions.holding import settle
+    from sessions.reader import SessionReader
+
+    with SessionReader(path) as reader:
+        status = reader.worker()
+    if status is not None and status.over:
+        settle(path)
 
 
 def _conclude(follower: Follower, path: Path) -> int:
