@@ -103,7 +103,8 @@ class GpuWatch:
         if self._sampler is not None or self._elsewhere:
             return ""
         url = self._places.fill(self._wish.dcgm_url) or self._own_page
-        source = await asyncio.to_thread(open_gpu_source, url or None, self._here)
+        of_server = url != self._wish.dcgm_url  # its own page, or on a port that it is given at its start
+        source = await asyncio.to_thread(open_gpu_source, url or None, self._here, of_server=of_server)
         if isinstance(source, NoGpu):
             return source.reason
         self._recorder.set_meta({"gpu_note": ""})

@@ -23,7 +23,7 @@ class NoGpu:
     reason: str
 
 
-def open_gpu_source(dcgm_url: str | None, local: bool) -> GpuSource | NoGpu:
+def open_gpu_source(dcgm_url: str | None, local: bool, *, of_server: bool = False) -> GpuSource | NoGpu:
     """The GPUs to show beside a server. Blocks; to be called in the sampler's thread.
 
     Without an exporter, this host's driver describes the server only when the server is here. With both, the driver
@@ -32,13 +32,14 @@ def open_gpu_source(dcgm_url: str | None, local: bool) -> GpuSource | NoGpu:
     Args:
         dcgm_url: Address of dcgm-exporter on the server's host, or None.
         local: Whether the server runs on this host.
+        of_server: Whether the page is the server's own, which comes and goes with it.
     """
     if not dcgm_url and not local:
         return NoGpu("the server is on another host; name its dcgm-exporter to see its GPUs (http://HOST:9400)")
     try:
         if not dcgm_url:
             return open_nvml()
-        exporter = DcgmSource(dcgm_url)
+        exporter = DcgmSource(dcgm_url, of_server=of_server)
     except GpuUnavailable as error:
         return NoGpu(str(error))
     driver = _same_gpus(exporter) if local else None

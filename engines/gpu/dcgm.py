@@ -91,17 +91,19 @@ Readings = dict[str, float]
 class DcgmSource:
     """The GPUs on an exporter's page, in order of host and number."""
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, url: str, *, of_server: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         """Read the page once.
 
         Args:
             url: The exporter, such as http://HOST:9400; `/metrics` is added.
+            of_server: Whether the server itself serves the page: that it is away between two starts is no problem.
             clock: Monotonic seconds.
 
         Raises:
             GpuUnavailable: If it cannot be read or names no GPU.
         """
         self._url = url if url.rstrip("/").endswith("/metrics") else f"{url.rstrip('/')}/metrics"
+        self._of_server = of_server
         self._clock = clock
         self._ratio_is_pct = False
         self._readings: dict[Key, Readings] = {}
@@ -147,7 +149,7 @@ class DcgmSource:
             if key in self._gone
         ]
         if self._trouble:
-            told.append(self._trouble)
+            told += () if self._of_server else (self._trouble,)
         elif self.age_s > STALE_S:
             told.append(
                 f"{self._url} has told the same values for over {STALE_S:.0f} s: does its exporter still collect?"

@@ -275,7 +275,7 @@ def test_a_gpu_that_leaves_the_page_is_told(exporter: Exporter) -> None:
 def test_a_page_that_does_not_come_or_stands_still_is_told(exporter: Exporter) -> None:
     now_s = [0.0]
     exporter.show('DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a"} 5\n')
-    source = DcgmSource(exporter.url, lambda: now_s[0])
+    source = DcgmSource(exporter.url, clock=lambda: now_s[0])
 
     now_s[0] = 91.0
     source.sample()
@@ -288,4 +288,15 @@ def test_a_page_that_does_not_come_or_stands_still_is_told(exporter: Exporter) -
 
     assert "the same values" in standing[0]
     assert "answers 500" in silent[0]
+    assert source.problems() == ()
+
+
+def test_a_servers_own_page_may_be_away_between_two_starts(exporter: Exporter) -> None:
+    exporter.show('DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-a"} 5\n')
+    source = DcgmSource(exporter.url, of_server=True)
+
+    exporter.show(None)
+    (sample,) = source.sample()
+
+    assert math.isnan(sample.util_pct)
     assert source.problems() == ()
