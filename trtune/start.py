@@ -57,6 +57,7 @@ def begin_session(plan: Plan, path: Path, more: Mapping[str, Any] | None = None)
     engine = get_engine(plan.engine.name)
     check_plan_engine(plan.engine, engine)
     _check_files(plan)
+    _check_prefix(plan)
     plan, profiles = with_profiles(plan)
     knobs = _knob_facts(plan, engine) if plan.kind == "tune" else []
     if plan.search.warm_start:
@@ -83,6 +84,24 @@ def _check_files(plan: Plan) -> None:
             Path(path).open("rb").close()
         except OSError as error:
             raise BadPlan(f"{field}: {path}: {error.strerror}") from error
+
+
+def _check_prefix(plan: Plan) -> None:
+    """Refuse shared beginnings that would make prompts of another length than the plan says, or none.
+
+    Raises:
+        BadPlan: If so.
+    """
+    workload = plan.workload
+    if workload.prefix is None:
+        return
+    if workload.dataset is not None:
+        raise BadPlan("workload.prefix: prompts of a dataset are sent as they are: leave the prefix out")
+    if workload.prefix.tokens >= workload.isl.mean_tokens():
+        raise BadPlan(
+            f"workload.prefix.tokens = {workload.prefix.tokens} must be below workload.isl "
+            f"({_length(workload.isl)}), of which it is a part"
+        )
 
 
 def start_worker(path: Path) -> subprocess.Popen[bytes]:

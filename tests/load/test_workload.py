@@ -164,6 +164,13 @@ def test_a_trace_is_stretched_to_the_rate_and_goes_on(stamps: list[float], rate:
     assert times[2 * len(stamps)] == pytest.approx(2 * len(stamps) / rate)
 
 
+def test_a_ramp_slows_the_beginning_of_a_trace_down() -> None:
+    stamps = [place / 7 for place in range(2000)]
+    times = np.array(list(islice(trace_times_s(stamps, 100.0, 10.0), 2000)))
+    assert np.count_nonzero(times < 10) == pytest.approx(500, abs=2)
+    assert np.count_nonzero((times >= 10) & (times < 15)) == pytest.approx(500, abs=2)
+
+
 def test_cancelled_requests_are_the_asked_share() -> None:
     found = requests(Workload(cancel=Cancel(share_ratio=0.25, after_min_s=1, after_max_s=2)), count=2000)
     delays = [request.cancel_after_ns for request in found if request.cancel_after_ns >= 0]

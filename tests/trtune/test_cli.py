@@ -72,6 +72,7 @@ def test_a_session_without_a_plan_that_can_be_read_says_so(
         (("tune", "nowhere.toml"), 2, "nowhere.toml: No such file"),
         (("tune", "--demo", "--set", "search.trails=3"), 2, "did you mean trials?"),
         (("tune", "--demo", "--set", "knobs.max_batch_size=[0]"), 2, "knobs.max_batch_size = 0"),
+        (("tune", "--demo", "--set", "workload.prefix.tokens=9000"), 2, "must be below workload.isl"),
         (("tune", "--demo", "--set", "quality.prompts='/nowhere'"), 2, "quality.prompts: /nowhere: No such file"),
         (("bench", "http://127.0.0.1:1"), 4, "is it running, is the URL right?"),
         (("watch", "http://127.0.0.1:1"), 4, "is it running, is the URL right?"),

@@ -37,8 +37,11 @@ def arrival_times_s(arrivals: Arrivals, rate: float, seed: int) -> Iterator[floa
             yield _after_ramp(reached, rate, arrivals.ramp_s)
 
 
-def trace_times_s(timestamps_s: Sequence[float], rate: float) -> Iterator[float]:
-    """Times of a recorded trace, stretched to a mean of `rate` requests per second, and repeated without end."""
+def trace_times_s(timestamps_s: Sequence[float], rate: float, ramp_s: float = 0.0) -> Iterator[float]:
+    """Times of a recorded trace, stretched to a mean of `rate` requests per second, and repeated without end.
+
+    During the ramp it goes more slowly, as much as lets the rate grow linearly from 0.
+    """
     first = timestamps_s[0]
     count = len(timestamps_s)
     span_s = timestamps_s[-1] - first
@@ -47,7 +50,8 @@ def trace_times_s(timestamps_s: Sequence[float], rate: float) -> Iterator[float]
     number = 0
     while True:
         for stamp in timestamps_s:
-            yield number * round_s + (stamp - first) * stretch
+            reached_s = number * round_s + (stamp - first) * stretch
+            yield _after_ramp(reached_s * rate, rate, ramp_s) if ramp_s else reached_s
         number += 1
 
 

@@ -178,7 +178,8 @@ class RequestPlan:
             return None
         workload = self._workload
         if workload.arrivals.pattern == "trace":
-            return trace_times_s([entry.timestamp_s for entry in self._entries], self._level.value)
+            stamps_s = [entry.timestamp_s for entry in self._entries]
+            return trace_times_s(stamps_s, self._level.value, workload.arrivals.ramp_s)
         return arrival_times_s(workload.arrivals, self._level.value, workload.seed)
 
     def _content(self, entry: Entry | None) -> tuple[list[Prompt], list[int], dict[str, Any]]:
