@@ -279,6 +279,7 @@ def test_the_partly_filled_last_block_of_a_mooncake_prompt_is_shared_as_well(
         ("jsonl", b'{"prompt": "a"}\nnonsense', "line 2"),
         ("jsonl", b'{"output_tokens": 5}', "prompt"),
         ("jsonl", b'{"prompt": "a", "output_tokens": -1}', "output_tokens"),
+        ("jsonl", b'\xef\xbb\xbf{"prompt": "a"}\n{"prompt": "a", "output_tokens": true}', "line 2: output_tokens"),
         ("mooncake", b'{"timestamp": 0}', "input_length"),
         ("mooncake", b'{"timestamp": 0, "input_length": 1, "output_length": 1, "hash_ids": ["x"]}', "hash_ids"),
     ],

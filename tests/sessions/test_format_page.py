@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sessions.records import COMMAND_KINDS, FINISHED_STATES, PHASES
+from sessions.verify import LEVEL_STATES
 from trtune import open_session
 
 DATA = Path(__file__).parents[1] / "data"
@@ -16,7 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "session-format.md").read_text(enco
 NAMED = set(re.findall(r"`([\w-]+)`", PAGE))
 
 
-@pytest.mark.parametrize("words", [COMMAND_KINDS, PHASES, FINISHED_STATES])
+@pytest.mark.parametrize("words", [COMMAND_KINDS, PHASES, FINISHED_STATES, LEVEL_STATES])
 def test_the_page_names_every_word(words: tuple[str, ...]) -> None:
     assert not {*words} - NAMED
 

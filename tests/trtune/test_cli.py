@@ -91,6 +91,7 @@ def test_a_session_without_a_plan_that_can_be_read_says_so(
         (("replay", "nowhere"), 1, "no such session"),
         (("replay", "nowhere", "--fps", "-2"), 2, "--fps: -2: must be a number from 0.2 to 20"),
         (("attach",), 1, "no session in"),
+        (("report", str(DEMO), "--dark", "-o", "x.html"), 2, "--format png"),
         (("export", "nowhere"), 1, "no such session"),
         (("sessions", "list", "/nowhere"), 2, "/nowhere: no such folder"),
         (("sessions", "prune", "/nowhere", "--empty"), 2, "/nowhere: no such folder"),

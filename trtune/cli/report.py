@@ -35,10 +35,13 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     from sessions.reader import SessionReader
     from trtune.cli._common import require_session
+    from trtune.errors import UsageError
     from trtune.reporting import gather_facts, written
 
-    path = require_session(args.session)
     form = args.format or form_of(args.output, SUFFIXES)
+    if args.dark and form != "png":
+        raise UsageError("--dark is for pictures (--format png); pages and Markdown follow the reader's system")
+    path = require_session(args.session)
     with SessionReader(path) as reader:
         facts = gather_facts(reader)
     data = written(facts, form, dark=args.dark)

@@ -5,6 +5,7 @@ Files are read from this host only, are bounded in size, and are data: a malform
 
 from __future__ import annotations
 
+import codecs
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,7 @@ def _read_jsonl(dataset: Dataset) -> list[Entry]:
     found = []
     for where, item in _lines(dataset):
         length = item.get("output_tokens", item.get("max_tokens", item.get("output_length", 0)))
-        if not isinstance(length, int) or not 0 <= length <= MAX_TOKENS:
+        if isinstance(length, bool) or not isinstance(length, int) or not 0 <= length <= MAX_TOKENS:
             raise BadWorkload(f"{where}: output_tokens must be a whole number from 0 to {MAX_TOKENS}")
         extra = item.get("extra", {})
         if not isinstance(extra, dict):
@@ -177,7 +178,7 @@ def _read(dataset: Dataset) -> bytes:
     try:
         if dataset.path.stat().st_size > MAX_FILE_BYTES:
             raise BadWorkload(f"dataset {dataset.path}: larger than {MAX_FILE_BYTES} bytes")
-        return dataset.path.read_bytes()
+        return dataset.path.read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         raise BadWorkload(f"dataset {dataset.path}: {error.strerror}") from None
 
