@@ -45,7 +45,7 @@ def write_aiperf(session: Path, folder: Path) -> list[Path]:
                 clock=clock,
                 request_id_prefix=request_id_prefix(plan.workload, level),
                 # Without the engine's part: its environment and arguments are not the load's business.
-                input_config={
+                config={
                     "workload": plan.workload.model_dump(mode="json"),
                     "load": plan.load.model_dump(mode="json"),
                 },

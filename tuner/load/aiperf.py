@@ -61,7 +61,8 @@ class Run:
         window_end_ns: Session time at which it closed.
         clock: For UTC times.
         request_id_prefix: See `tuner.load.plan.request_id_prefix`.
-        input_config: What was asked for; free of secrets.
+        config: What was asked for; free of secrets. AIPerf's own `input_config` is its configuration, which this is not: its
+            models refuse a file with another one.
         was_cancelled: Whether an operator ended it before its time.
     """
 
@@ -70,7 +71,7 @@ class Run:
     window_end_ns: int
     clock: SessionClock
     request_id_prefix: str = "trtune-"
-    input_config: Mapping[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
     was_cancelled: bool = False
 
 
@@ -105,7 +106,7 @@ def summary(run: Run) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         **{tag: _statistics(tag, values) for tag, values in _distributions(good).items()},
         **{tag: {"unit": _UNITS[tag], "avg": value} for tag, value in scalars.items()},
-        "input_config": dict(run.input_config),
+        "trtune_config": dict(run.config),
         "start_time": _utc(run, run.window_start_ns),
         "end_time": _utc(run, run.window_end_ns),
         "was_cancelled": run.was_cancelled,
