@@ -33,6 +33,7 @@ def write_aiperf(session: Path, folder: Path) -> list[Path]:
     written = []
     with SessionReader(session) as reader:
         plan = stored_plan(reader)
+        slos = plan.to_objectives()[0].slos
         clock = SessionClock(reader.origin_utc_ns(), time.monotonic_ns())
         for record in reader.levels():
             if record.window_ns is None:
@@ -50,6 +51,7 @@ def write_aiperf(session: Path, folder: Path) -> list[Path]:
                     "load": plan.load.model_dump(mode="json"),
                 },
                 was_cancelled=record.state == "aborted",
+                slos=slos,
             )
             place = folder / f"{record.kind}{record.value:g}"
             place.mkdir(parents=True, exist_ok=True)

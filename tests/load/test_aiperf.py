@@ -11,6 +11,7 @@ import pytest
 
 from sessions.clock import SessionClock
 from sessions.requests import ABSENT, ClockKind, RequestStatus, RequestTable
+from sessions.slo import Slo
 from tuner.load.aiperf import RECORDS_NAME, SUMMARY_NAME, Run, summary, write_records, write_summary
 
 MS = 1_000_000
@@ -76,6 +77,14 @@ def test_the_summary_has_statistics_by_tag(run: Run, tmp_path: Path) -> None:
     assert found["start_time"].startswith("2027-01-15T08:00:00.1")
     assert not found["was_cancelled"]
     assert summary(replace(run, was_cancelled=True))["was_cancelled"]
+
+
+def test_goodput_is_told_where_there_are_limits_for_requests(run: Run) -> None:
+    told = summary(replace(run, slos=[Slo("ttft", "each", "<=", 150.0)]))
+
+    assert told["good_request_count"] == {"unit": "requests", "avg": 1}
+    assert told["goodput"] == {"unit": "requests/sec", "avg": 1}
+    assert "goodput" not in summary(run)
 
 
 def test_the_records_are_those_of_the_summary_and_the_warm_up(run: Run, tmp_path: Path) -> None:

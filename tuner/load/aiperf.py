@@ -17,16 +17,17 @@ import numpy as np
 import orjson
 
 from sessions.clock import NS_PER_MS, NS_PER_S
-from sessions.metrics import describe
+from sessions.metrics import describe, meets, request_values, slos_of_requests
 from sessions.requests import ABSENT, RequestStatus, RequestTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from sessions.clock import SessionClock
+    from sessions.slo import Slo
 
 SUMMARY_NAME = "profile_export_aiperf.json"
 RECORDS_NAME = "profile_export.jsonl"
@@ -46,6 +47,8 @@ _UNITS = {
     "request_throughput": "requests/sec",
     "request_count": "requests",
     "error_request_count": "requests",
+    "good_request_count": "requests",
+    "goodput": "requests/sec",
     "benchmark_duration": "sec",
 }
 _CANCELLED_CODE = 499
@@ -64,6 +67,7 @@ class Run:
         config: What was asked for; free of secrets. AIPerf's own `input_config` is its configuration, which this is not: its
             models refuse a file with another one.
         was_cancelled: Whether an operator ended it before its time.
+        slos: What a good request meets; without one for requests nothing is told of goodput, as by AIPerf.
     """
 
     table: RequestTable
@@ -73,6 +77,7 @@ class Run:
     request_id_prefix: str = "trtune-"
     config: Mapping[str, Any] = field(default_factory=dict)
     was_cancelled: bool = False
+    slos: Sequence[Slo] = ()
 
 
 def write_summary(run: Run, path: Path) -> None:
@@ -102,6 +107,9 @@ def summary(run: Run) -> dict[str, Any]:
         "error_request_count": float(len(ended) - len(good)),
         "benchmark_duration": window_s,
     }
+    if slos_of_requests(run.slos):
+        met = float(np.count_nonzero(meets(request_values(good), run.slos)))
+        scalars |= {"good_request_count": met, "goodput": met / window_s}
     return {
         "schema_version": SCHEMA_VERSION,
         **{tag: _statistics(tag, values) for tag, values in _distributions(good).items()},
