@@ -7,7 +7,7 @@ from typing import ClassVar
 from engines._triton_backends import LLM_API, Backend
 from engines._triton_engine import TritonEngine
 from engines._triton_pbtxt import dump_pbtxt, parse_pbtxt
-from engines._triton_repository import OWN_PARAMETERS
+from engines._triton_repository import OWN_PARAMETERS, SETTINGS_PARAMETER
 
 
 class Triton(TritonEngine):
@@ -21,6 +21,11 @@ class Triton(TritonEngine):
 
 ENGINE = Triton()
 """What `engines.registry` finds."""
+
+
+def is_copy(text: str) -> bool:
+    """Whether a `config.pbtxt` is of a copy that trtune made."""
+    return SETTINGS_PARAMETER in text
 
 
 def portable_config(text: str, where: str) -> str:

@@ -28,6 +28,7 @@ NIM_GROUP = "apps.nvidia.com"
 NIM_VERSION = "v1alpha1"
 MANAGED_BY = "trtune"
 GPU_RESOURCE = "nvidia.com/gpu"
+GPU_TOLERATION = {"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}
 PROFILE_VARIABLE = "NIM_MODEL_PROFILE"
 GRACE_S = 30
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
@@ -109,7 +110,7 @@ def _pod_spec(spec: LaunchSpec, container: Container, name: str, place: ClusterP
         "enableServiceLinks": False,
         "containers": [_pod_container(spec, container, name, secret)],
         "volumes": _volumes(spec, container, name),
-        "tolerations": [{"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}],
+        "tolerations": [dict(GPU_TOLERATION)],
         "imagePullSecrets": [{"name": pull} for pull in place.pull_secrets],
         "nodeSelector": dict(place.node_selector),
     }
@@ -141,11 +142,11 @@ def config_map(spec: LaunchSpec, name: str, place: ClusterPlace) -> Manifest:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": name, "namespace": place.namespace, "labels": labels_of(name, place)},
-        "data": {key: spec.files[path] for path, key in _file_keys(spec).items()},
+        "data": {key: spec.files[path] for path, key in file_keys(spec).items()},
     }
 
 
-def _file_keys(spec: LaunchSpec) -> dict[Path, str]:
+def file_keys(spec: LaunchSpec) -> dict[Path, str]:
     """Keys of the files in the ConfigMap: their names, with a number where a name repeats or may be no key."""
     names = Counter(path.name for path in spec.files)
     return {
@@ -187,14 +188,14 @@ def nim_service(spec: LaunchSpec, container: Container, name: str, place: Cluste
         "env": _variables(variables),
         "labels": labels_of(name, place),
         "nodeSelector": dict(place.node_selector),
-        "tolerations": [{"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}],
+        "tolerations": [dict(GPU_TOLERATION)],
         "replicas": 1,
         "storage": _nim_storage(container, place, profile),
         "resources": {"limits": {GPU_RESOURCE: str(gpu_count(container))}},
         "expose": {"service": {"type": "ClusterIP", "port": container.port}},
     }
     if spec.argv:
-        body["args"] = list(spec.argv)
+        body["args"] = literal_words(spec.argv)
     return {
         "apiVersion": f"{NIM_GROUP}/{NIM_VERSION}",
         "kind": "NIMService",
@@ -250,7 +251,7 @@ def _pod_container(spec: LaunchSpec, container: Container, name: str, secret: st
         mounts.append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
     mounts += [
         {"name": "files", "mountPath": str(path.absolute()), "subPath": key, "readOnly": True}
-        for path, key in _file_keys(spec).items()
+        for path, key in file_keys(spec).items()
     ]
     made: Manifest = {
         "name": "server",
@@ -263,9 +264,9 @@ def _pod_container(spec: LaunchSpec, container: Container, name: str, secret: st
     if secret:
         made["envFrom"] = [{"secretRef": {"name": secret}}]
     if container.keep_entrypoint:
-        made["args"] = list(spec.argv)
+        made["args"] = literal_words(spec.argv)
     else:
-        made["command"] = list(spec.argv)
+        made["command"] = literal_words(spec.argv)
     return made
 
 
@@ -300,4 +301,14 @@ def _nim_storage(container: Container, place: ClusterPlace, profile: str) -> Man
 
 
 def _variables(values: Mapping[str, str]) -> list[Manifest]:
-    return [{"name": name, "value": value} for name, value in values.items()]
+    return [{"name": name, "value": literal(value)} for name, value in values.items()]
+
+
+def literal_words(words: Sequence[str]) -> list[str]:
+    """Words of a command as they reach the server."""
+    return [literal(word) for word in words]
+
+
+def literal(text: str) -> str:
+    """A text that Kubernetes leaves as it is: in commands and variables it puts `$(NAME)` in place, and takes `$$` for `$`."""
+    return text.replace("$", "$$")

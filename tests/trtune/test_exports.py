@@ -132,12 +132,44 @@ def test_vllm_and_sglang_are_commands(tmp_path: Path) -> None:
     assert "--tp-size 2" in sglang
 
 
+def test_an_engine_is_built_before_it_is_served(tmp_path: Path) -> None:
+    engine = {"name": "trtllm_engines", "model": "/models/llama", "version": "1.0.0"}
+    path = session(tmp_path / "run.trtune", engine, {})
+    for program in ("trtllm-build", "python3"):
+        (tmp_path / program).write_text(
+            '#!/bin/sh\nwhile [ "$1" != --output_dir ]; do shift; done; mkdir "$2"; echo x > "$2/made"\n'
+        )
+        (tmp_path / program).chmod(0o755)
+    text = f"PATH={tmp_path}:$PATH\n{export(path, 'command')}"
+
+    words = run_script(text, "trtllm-serve", tmp_path)
+
+    assert (tmp_path / words[1] / "made").is_file()
+    with pytest.raises(UsageError, match="builds an engine before it starts"):
+        export(path, "docker")
+
+
 def test_nim_1_is_set_by_variables(tmp_path: Path) -> None:
     text = export(session(tmp_path / "run.trtune", PLANS["nim-1"], PARAMS["nim-1"]), "env")
 
     variables = dict(line.split("=", 1) for line in text.splitlines() if not line.startswith("#"))
     assert variables["NIM_ENABLE_KV_CACHE_REUSE"] == "1"
     assert "NGC_API_KEY" not in variables
+    assert variables["NIM_SERVER_PORT"] == "9000"
+
+
+def test_variables_say_which_settings_they_do_not_hold(tmp_path: Path) -> None:
+    path = session(tmp_path / "run.trtune", PLANS["nim-2"], PARAMS["nim-2"])
+
+    assert "# no variables but flags, see --format command: max-num-seqs\n" in export(path, "env")
+
+
+def test_the_number_of_gpus_that_is_asked_for_counts_more_than_the_plans(tmp_path: Path) -> None:
+    path = session(tmp_path / "run.trtune", PLANS["nim-2"], PARAMS["nim-2"])
+
+    words = run_script(export(path, "docker", Wishes(gpus=4)), "docker", tmp_path)
+
+    assert words[words.index("--gpus") + 1] == '"device=0,1,2,3"'
 
 
 def test_the_docker_line_names_image_gpus_and_command(named: tuple[str, Path], tmp_path: Path) -> None:
@@ -173,6 +205,20 @@ def test_the_manifests_meet_kubernetes_schemas(named: tuple[str, Path]) -> None:
     server = documents[-2]["spec"]["template"]["spec"]["containers"][0]
     assert server["resources"]["limits"]["nvidia.com/gpu"] == ("1" if name == "nim-1" else "2")
     assert server["readinessProbe"]["httpGet"]["port"] == 9000
+    assert all("namespace" not in document["metadata"] for document in documents)  # that of whoever applies it
+    assert ("imagePullSecrets" in documents[-2]["spec"]["template"]["spec"]) == name.startswith("nim")
+
+
+def test_kubernetes_is_told_the_place_of_the_plan(tmp_path: Path) -> None:
+    cluster = {"namespace": "lab", "pull_secrets": ["ours"], "node_selector": {"gpu": "h200"}}
+    path = session(tmp_path / "run.trtune", {**PLANS["nim-2"], "launch": "kubernetes", "cluster": cluster}, {})
+
+    text = export(path, "kubernetes")
+
+    deployment, service = yaml.safe_load_all(text)
+    assert deployment["metadata"]["namespace"] == service["metadata"]["namespace"] == "lab"
+    assert deployment["spec"]["template"]["spec"]["nodeSelector"] == {"gpu": "h200"}
+    assert "docker-registry ours --namespace lab" in text
 
 
 def test_the_nimservice_meets_the_operators_schema(tmp_path: Path) -> None:
@@ -236,6 +282,47 @@ def test_tritons_files_are_read_by_its_own_parser(tmp_path: Path) -> None:
     assert yaml.safe_load(export(path, "model-yaml")) == {"max_batch_size": 64}
 
 
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A session of Triton with a repository of two models on this host."""
+    for name, backend in (("llm", "python"), ("other", "onnxruntime")):
+        folder = tmp_path / "models" / name
+        (folder / "1").mkdir(parents=True)
+        (folder / "config.pbtxt").write_text(f'name: "{name}"\nbackend: "{backend}"\n')
+    (tmp_path / "models" / "llm" / "1" / "model.yaml").write_text("model: meta/llama\n")
+    engine = {"name": "triton", "model": str(tmp_path / "models")}
+    return session(tmp_path / "run.trtune", engine, {"max_batch_size": 32})
+
+
+def test_tritons_repository_is_written_where_it_is_served_from(repository: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    words = run_script(export(repository, "command"), "tritonserver", folder)
+
+    served = folder / words[words.index("--model-repository") + 1]
+    assert yaml.safe_load((served / "llm" / "1" / "model.yaml").read_text())["max_batch_size"] == 32
+    assert 'name: "other"' in (served / "other" / "config.pbtxt").read_text()
+    assert "trtune_" not in (served / "llm" / "config.pbtxt").read_text()
+
+
+def test_tritons_repository_is_whole_in_containers(repository: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    folder.mkdir()
+
+    words = run_script(export(repository, "docker"), "docker", folder)
+    compose = yaml.safe_load(export(repository, "compose"))
+
+    files = {"llm/config.pbtxt", "llm/1/model.yaml", "other/config.pbtxt"}
+    mounts = dict(word.split(":")[:2] for word in words if word.startswith("./"))
+    assert set(mounts.values()) == {f"/etc/trtune/repository/{name}" for name in files}
+    assert all((folder / source).is_file() for source in mounts)
+    placed = {place["target"]: place["source"] for place in compose["services"]["server"]["configs"]}
+    assert placed.keys() == set(mounts.values())
+    other = compose["configs"][placed["/etc/trtune/repository/other/config.pbtxt"]]["content"]
+    assert 'name: "other"' in other
+
+
 def test_aiperf_is_told_the_load_of_the_winning_level(tmp_path: Path) -> None:
     workload = {"isl": 500, "osl": {"distribution": "normal", "mean": 64, "std": 8}, "seed": 7}
     path = session(tmp_path / "run.trtune", PLANS["trtllm"], {}, plan={"workload": workload})
@@ -261,6 +348,20 @@ def test_a_hostile_session_stays_data(tmp_path: Path) -> None:
     assert hostile in words
     assert not (tmp_path / "pwned").exists()
     assert file["services"]["server"]["command"][1] == hostile.replace("$", "$$")
+
+
+def test_compose_and_kubernetes_put_nothing_into_a_strangers_texts(tmp_path: Path) -> None:
+    model = "/models/$(HF_TOKEN)/${HOME}"
+    path = session(tmp_path / "run.trtune", {**PLANS["vllm"], "model": model, "environment": {"A": "$(HF_TOKEN)"}}, {})
+
+    server = yaml.safe_load(export(path, "compose"))["services"]["server"]
+    *_, deployment, _ = yaml.safe_load_all(export(path, "kubernetes"))
+
+    kept = model.replace("$", "$$")
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    assert server["volumes"] == [f"{kept}:{kept}:ro"]
+    assert kept in container["command"]
+    assert container["env"] == [{"name": "A", "value": "$$(HF_TOKEN)"}]
 
 
 def test_a_simulated_winner_says_so(tmp_path: Path) -> None:

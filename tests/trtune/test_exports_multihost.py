@@ -17,7 +17,7 @@ from trtune.exports.winner import Wishes
 
 def test_vllm_over_two_hosts_is_a_leader_that_serves_and_a_worker_that_joins(tmp_path: Path) -> None:
     params = {**PARAMS["vllm"], "tensor-parallel-size": 8, "pipeline-parallel-size": 2}
-    path = session(tmp_path / "run.trtune", PLANS["vllm"], params)
+    path = session(tmp_path / "run.trtune", {**PLANS["vllm"], "model": "/models/$(A)/llama"}, params)
 
     group, service = yaml.safe_load_all(export(path, "leaderworkerset", Wishes(image=IMAGE, port=9000)))
 
@@ -38,10 +38,13 @@ def test_vllm_over_two_hosts_is_a_leader_that_serves_and_a_worker_that_joins(tmp
         )
         (container,) = part["spec"]["containers"]
         assert container["resources"]["limits"] == {"nvidia.com/gpu": "8"}
+        assert container["volumeMounts"][0]["mountPath"] == "/models/$(A)/llama"
     (leader,) = template["leaderTemplate"]["spec"]["containers"]
     (worker,) = template["workerTemplate"]["spec"]["containers"]
     assert "--pipeline-parallel-size 2" in leader["command"][2] or "--pipeline-parallel-size=2" in leader["command"][2]
+    assert worker["envFrom"] == leader["envFrom"] == [{"secretRef": {"name": "llama-keys"}}]
     assert "vllm" not in worker["command"][2].split("multi-node-serving.sh")[1]
+    assert "vllm serve '/models/$$(A)/llama'" in leader["command"][2]
     assert service["spec"]["selector"].items() <= template["leaderTemplate"]["metadata"]["labels"].items()
 
 
@@ -56,6 +59,16 @@ def test_a_nim_larger_than_a_node_spans_several(tmp_path: Path) -> None:
     assert nim["spec"]["multiNode"]["parallelism"] == {"tensor": 8, "pipeline": 2}
     assert nim["spec"]["multiNode"]["ray"] == {"rayPort": 6379}
     assert nim["spec"]["resources"]["limits"]["nvidia.com/gpu"] == "8"
+    assert documents[0]["spec"]["storage"]["pvc"]["volumeAccessMode"] == "ReadWriteMany"
+
+
+def test_a_nim_whose_tensors_span_nodes_is_not_spread_otherwise_than_measured(tmp_path: Path) -> None:
+    container = {"image": "nim/meta/llama:2.0.4", "gpus": ["all"]}
+    engine = {"name": "nim", "launch": "docker", "container": container}
+    path = session(tmp_path / "run.trtune", engine, {"tensor-parallel-size": 16})
+
+    with pytest.raises(UsageError, match="would run tensor-parallel-size 8, and the trial ran 16"):
+        export(path, "nimservice", Wishes(gpus_per_node=8))
 
 
 @pytest.mark.parametrize(("name", "form"), [("trtllm", "leaderworkerset"), ("sglang", "leaderworkerset")])

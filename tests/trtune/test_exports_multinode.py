@@ -68,6 +68,14 @@ def test_slurm_in_a_container_mounts_model_and_folder(path: Path, tmp_path: Path
     assert f"--container-mounts={tmp_path}:{tmp_path},/models/big model:/models/big model:ro" in words
 
 
+def test_the_checkpoint_that_won_is_mounted_and_loaded(tmp_path: Path) -> None:
+    engine = {"name": "trtllm", "model": "/models/big", "variants": ["/models/small"]}
+    path = session(tmp_path / "run.trtune", engine, {**PARAMS, "checkpoint": "/models/small"})
+
+    assert "/models/small:/models/small:ro" in export(path, "slurm", image="x:1")
+    assert "--model /models/small" in export(path, "aiperf")
+
+
 def test_a_strangers_model_is_a_word_and_no_command(tmp_path: Path) -> None:
     path = session(tmp_path / "run.trtune", {"name": "trtllm", "model": '/m$(touch run)"`touch run`'}, dict(PARAMS))
 

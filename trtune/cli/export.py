@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--name", default="", help="name of the service (default: from the model's)")
     group.add_argument("--port", type=int, default=8000, help="port to serve on (default: 8000)")
     group.add_argument("--gpus", type=int, default=0, help="number of GPUs (default: what its parallelism needs)")
-    group.add_argument("--gpus-per-node", type=int, default=8, help="GPUs of each host (slurm, mpirun; default: 8)")
+    group.add_argument("--gpus-per-node", type=int, default=8, help="GPUs of each host, for several (default: 8)")
     group.add_argument("--url", default="", help="where the server answers, for load commands")
 
 

@@ -15,12 +15,15 @@ from engines.launch.kubernetes_manifests import (
     config_map,
     deployment,
     gpu_count,
+    literal,
     nim_cache,
     nim_service,
     service,
 )
+from sessions.text import clean_line
 from trtune.errors import UsageError
 from trtune.exports.document import yaml_documents
+from trtune.exports.winner import places
 
 if TYPE_CHECKING:
     from engines.launch.container import Container
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 NGC_SECRET = "ngc-api-secret"  # noqa: S105 - the name of a Secret in NVIDIA's documentation
 PULL_SECRET = "ngc-secret"  # noqa: S105 - likewise
+ROOM = "set the size of the storage to what the weights need"
 START_LIMIT_S = 3600
 PROBE_PERIOD_S = 10
 
@@ -40,20 +44,14 @@ def kubernetes(winner: Winner) -> str:
         UsageError: If no image is known.
     """
     spec, container = clustered(winner)
-    place = ClusterPlace()
-    secret = f"{winner.name}-keys" if spec.inherit else ""
+    place = place_of(winner)
+    secret, advice = keys_of(winner, spec, place)
     main = deployment(spec, container, winner.name, place, secret)
-    _add_probes(main, spec, container)
+    add_probes(main["spec"]["template"]["spec"]["containers"][0], spec, container)
     parts = [main, service(spec, container, winner.name, place)]
     if spec.files:
         parts.insert(0, config_map(spec, winner.name, place))
-    advice: list[str] = []
-    if secret:
-        literals = " ".join(
-            f"--from-literal={name}=..." for name in spec.inherit if name.isupper() and "PROXY" not in name
-        )
-        advice.append(f"first: kubectl create secret generic {secret} {literals}")
-    return yaml_documents(parts, [winner.note(), *advice])
+    return yaml_documents(parts, [winner.note(), *advice, *_of_large_node(winner, container)])
 
 
 def nimservice(winner: Winner) -> str:
@@ -65,17 +63,19 @@ def nimservice(winner: Winner) -> str:
     if winner.engine.name != "nim":
         raise UsageError(f"{winner.engine.title} is no NIM; try --format kubernetes")
     spec, container = clustered(winner)
-    place = ClusterPlace(
-        nim_operator=True, nim_cache=f"{winner.name}-cache", auth_secret=NGC_SECRET, pull_secrets=(PULL_SECRET,)
+    planned = place_of(winner)
+    place = replace(
+        planned,
+        nim_operator=True,
+        nim_cache=planned.nim_cache or f"{winner.name}-cache",
+        auth_secret=planned.auth_secret or NGC_SECRET,
     )
-    main = nim_service(spec, container, winner.name, place, NGC_SECRET)
-    _span_nodes(main, winner)
+    main = nim_service(spec, container, winner.name, place, place.auth_secret)
     cache = nim_cache(container.image, place.nim_cache, place)
-    advice = (
-        f"first: kubectl create secret generic {NGC_SECRET} --from-literal=NGC_API_KEY=...",
-        f"and the pull secret {PULL_SECRET} for the image",
-    )
-    return yaml_documents([cache, main], [winner.note(), *advice])
+    if _span_nodes(main, winner):
+        cache["spec"]["storage"]["pvc"]["volumeAccessMode"] = "ReadWriteMany"
+    _, advice = keys_of(winner, spec, place)
+    return yaml_documents([cache, main], [winner.note(), *advice, ROOM])
 
 
 def helm_values(winner: Winner) -> str:
@@ -92,17 +92,21 @@ def helm_values(winner: Winner) -> str:
         raise UsageError(f"image {container.image!r} has no tag, and the chart needs one: name it with --image")
     flags = spec.argv[1:]
     variables = {**spec.environment, **({"NIM_PASSTHROUGH_ARGS": shlex.join(flags)} if flags else {})}
+    planned = place_of(winner)
+    place = replace(planned, auth_secret=planned.auth_secret or NGC_SECRET)
     values: Manifest = {
         "image": {"repository": repository, "tag": tag, "pullPolicy": "IfNotPresent"},
-        "imagePullSecrets": [{"name": PULL_SECRET}],
-        "model": {"ngcAPISecret": NGC_SECRET, "openaiPort": container.port},
+        "imagePullSecrets": [{"name": name} for name in place.pull_secrets],
+        "model": {"ngcAPISecret": place.auth_secret, "openaiPort": container.port},
         "replicaCount": 1,
         "resources": {"limits": {GPU_RESOURCE: gpu_count(container)}},
         "persistence": {"enabled": True, "size": "50Gi"},
-        "env": [{"name": name, "value": value} for name, value in variables.items()],
+        "env": [{"name": name, "value": literal(value)} for name, value in variables.items()],
     }
     advice = (
-        f"first: kubectl create secret generic {NGC_SECRET} --from-literal=NGC_API_KEY=..., and {PULL_SECRET} for the image",
+        *keys_of(winner, spec, place)[1],
+        ROOM,
+        *_of_large_node(winner, container),
         "then: helm install NAME nim-llm-VERSION.tgz --values THIS-FILE",
         *(
             ("some builds of 2.x ignore NIM_PASSTHROUGH_ARGS: look at the settings in the server's log",)
@@ -113,16 +117,60 @@ def helm_values(winner: Winner) -> str:
     return yaml_documents([values], [winner.note(), *advice])
 
 
-def _span_nodes(manifest: Manifest, winner: Winner) -> None:
+def place_of(winner: Winner) -> ClusterPlace:
+    """Where the plan starts servers; else wherever the one who applies it is: no namespace, NVIDIA's names of Secrets."""
+    if winner.plan.engine.cluster is not None:
+        return winner.plan.engine.cluster.to_place()
+    return ClusterPlace(namespace="", pull_secrets=(PULL_SECRET,) if winner.engine.name == "nim" else ())
+
+
+def keys_of(winner: Winner, spec: LaunchSpec, place: ClusterPlace) -> tuple[str, list[str]]:
+    """The Secret with the server's keys (empty: it takes none), and how to make what a manifest only names."""
+    names = [name for name in spec.inherit if name.isupper() and "PROXY" not in name]
+    if place.auth_secret:
+        names = names[:1]
+    secret = place.auth_secret or (f"{winner.name}-keys" if names else "")
+    into = f" --namespace {shlex.quote(place.namespace)}" if place.namespace else ""
+    literals = " ".join(f"--from-literal={name}=..." for name in names)
+    advice = [f"first: kubectl create secret generic {shlex.quote(secret)}{into} {literals}"] if names else []
+    login = "--docker-server=REGISTRY --docker-username='$oauthtoken' --docker-password=..."
+    advice += [
+        f"and for its image: kubectl create secret docker-registry {shlex.quote(pull)}{into} {login}"
+        for pull in place.pull_secrets
+    ]
+    return secret, [clean_line(line) for line in advice]
+
+
+def _of_large_node(winner: Winner, container: Container) -> list[str]:
+    """A warning where one node is unlikely to have so many GPUs."""
+    count, usual = gpu_count(container), winner.wishes.gpus_per_node
+    if count <= usual:
+        return []
+    return [
+        f"it needs one node with {count} GPUs; --gpus-per-node says {usual}: forms for several nodes are in the help"
+    ]
+
+
+def _span_nodes(manifest: Manifest, winner: Winner) -> bool:
     """A NIM larger than a node spans several by a LeaderWorkerSet that the operator makes (contract nim 8).
 
-    The pipeline runs over the nodes and the tensors within them.
+    The pipeline runs over the nodes and the tensors within them. Returns whether it does.
+
+    Raises:
+        UsageError: If the configuration cannot be spread so.
     """
     gpus, per_node = winner.gpus, winner.wishes.gpus_per_node
     if gpus <= per_node:
-        return
+        return False
     if gpus % per_node:
         raise UsageError(f"--gpus-per-node {per_node}: {gpus} GPUs do not divide evenly over such nodes")
+    spread = {"tensor-parallel-size": per_node, "pipeline-parallel-size": gpus // per_node}
+    for name, size in spread.items():
+        told = winner.trial.params.get(name)
+        if told is not None and told != size:
+            raise UsageError(
+                f"--gpus-per-node {per_node}: the NIM Operator would run {name} {size}, and the trial ran {told}"
+            )
     older = line_of(winner.plan.engine.known_version) in BY_VARIABLES
     manifest["spec"]["resources"]["limits"][GPU_RESOURCE] = str(per_node)
     manifest["spec"]["multiNode"] = {
@@ -130,18 +178,18 @@ def _span_nodes(manifest: Manifest, winner: Winner) -> None:
         "parallelism": {"tensor": per_node, "pipeline": gpus // per_node},
         **({"mpi": {"mpiStartTimeout": 300}} if older else {"ray": {"rayPort": 6379}}),
     }
+    return True
 
 
 def clustered(winner: Winner) -> tuple[LaunchSpec, Container]:
     """The container on a pod's own network, with a number of GPUs: a cluster knows no indices."""
     spec, container = winner.container()
-    gpus = container.gpus if ALL_GPUS not in container.gpus else tuple(str(place) for place in range(winner.gpus))
+    gpus = container.gpus if ALL_GPUS not in container.gpus else places(winner.gpus)
     return spec, replace(container, gpus=gpus, port=winner.wishes.port)
 
 
-def _add_probes(manifest: Manifest, spec: LaunchSpec, container: Container) -> None:
+def add_probes(server: dict[str, Any], spec: LaunchSpec, container: Container) -> None:
     """Kubernetes waits for a slow start, and sends requests to a ready server only."""
     asked = {"httpGet": {"path": spec.ready_path, "port": container.port}, "periodSeconds": PROBE_PERIOD_S}
-    server: dict[str, Any] = manifest["spec"]["template"]["spec"]["containers"][0]
     server["startupProbe"] = {**asked, "failureThreshold": START_LIMIT_S // PROBE_PERIOD_S}
     server["readinessProbe"] = dict(asked)

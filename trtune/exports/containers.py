@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engines.launch.container import ALL_GPUS
+from engines.launch.kubernetes_manifests import file_keys
 from trtune.exports.document import yaml_documents
-from trtune.exports.plain import shell_words, write_files
-from trtune.exports.winner import CONFIG_FOLDER
+from trtune.exports.plain import local_path, shell_words, write_files
 
 if TYPE_CHECKING:
-    from engines.launch.container import Container
+    from engines.launch.container import Container, Mount
     from engines.launch.spec import LaunchSpec
     from trtune.exports.winner import Winner
 
@@ -60,7 +60,7 @@ def compose(winner: Winner) -> str:
         devices["count"] = "all"
     else:
         devices["device_ids"] = list(container.gpus)
-    server: dict[str, Any] = {"image": container.image, "restart": "unless-stopped"}
+    server: dict[str, Any] = {"image": _escaped(container.image), "restart": "unless-stopped"}
     if entrypoint:
         server["entrypoint"] = [_escaped(entrypoint)]
     if command:
@@ -70,12 +70,11 @@ def compose(winner: Winner) -> str:
     else:
         server["ports"] = _published(spec, container)
     variables = [f"{name}={_escaped(value)}" for name, value in spec.environment.items()]
+    keys = file_keys(spec)
     if variables or spec.inherit:
         server["environment"] = [*variables, *spec.inherit]
     if container.mounts:
-        server["volumes"] = [
-            f"{mount.source}:{mount.target}{':ro' if mount.read_only else ''}" for mount in container.mounts
-        ]
+        server["volumes"] = [_escaped(_mount_words(mount)) for mount in container.mounts]
     if container.ipc:
         server["ipc"] = container.ipc
     elif container.shm_size_bytes:
@@ -83,18 +82,19 @@ def compose(winner: Winner) -> str:
     if container.ulimits:
         server["ulimits"] = dict(container.ulimits)
     if container.user:
-        server["user"] = container.user
+        server["user"] = _escaped(container.user)
     if spec.files:
-        server["configs"] = [{"source": path.stem, "target": str(CONFIG_FOLDER / path.name)} for path in spec.files]
+        server["configs"] = [{"source": key, "target": _escaped(str(path))} for path, key in keys.items()]
     if container.gpus:
         server["deploy"] = {"resources": {"reservations": {"devices": [devices]}}}
     file: dict[str, Any] = {"name": winner.name, "services": {"server": server}}
     if spec.files:
-        file["configs"] = {path.stem: {"content": _escaped(text)} for path, text in spec.files.items()}
+        file["configs"] = {key: {"content": _escaped(spec.files[path])} for path, key in keys.items()}
     named = [mount.source for mount in container.mounts if not mount.source.startswith(("/", "."))]
     if named:
         file["volumes"] = dict.fromkeys(named)
-    return yaml_documents([file], [winner.note()])
+    needs = ["needs Docker Compose 2.23.1 or newer: its configuration stands in this file"] if spec.files else []
+    return yaml_documents([file], [winner.note(), *needs])
 
 
 def _escaped(text: str) -> str:
@@ -118,5 +118,9 @@ def _gpu_words(container: Container) -> list[str]:
 
 
 def _volumes(spec: LaunchSpec, container: Container) -> list[str]:
-    mounts = [f"{mount.source}:{mount.target}{':ro' if mount.read_only else ''}" for mount in container.mounts]
-    return mounts + [f"./{path.name}:{path}:ro" for path in spec.files]
+    return [*map(_mount_words, container.mounts), *(f"./{local_path(path)}:{path}:ro" for path in spec.files)]
+
+
+def _mount_words(mount: Mount) -> str:
+    """A mount as Docker's flag and Compose's short form have it."""
+    return f"{mount.source}:{mount.target}{':ro' if mount.read_only else ''}"

@@ -6,21 +6,23 @@ docs/examples/vllm/GPU), with the script that vLLM's images carry for it.
 
 from __future__ import annotations
 
+import copy
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from engines.launch.kubernetes_manifests import GPU_RESOURCE, ClusterPlace, labels_of, service
+from engines.launch.kubernetes_manifests import deployment, literal, service
 from trtune.errors import UsageError
-from trtune.exports.cluster import START_LIMIT_S, clustered
+from trtune.exports.cluster import add_probes, clustered, keys_of, place_of
 from trtune.exports.document import yaml_documents
 from trtune.exports.multinode import Size
+from trtune.exports.winner import places
 
 if TYPE_CHECKING:
+    from engines.launch.kubernetes_manifests import Manifest
     from trtune.exports.winner import Winner
 
 JOIN_SCRIPT = "/vllm-workspace/examples/online_serving/multi-node-serving.sh"
-SHM_SIZE = "15Gi"
-PROBE_PERIOD_S = 10
 _PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size")
 
 
@@ -36,47 +38,39 @@ def leader_worker_set(winner: Winner) -> str:
         )
     spec, container = clustered(winner)
     size = Size.of(winner, _PARALLEL)
-    serve = shlex.join([*spec.argv, "--distributed-executor-backend", "ray"])
-    leader = _pod(winner, size, f"bash {JOIN_SCRIPT} leader --ray_cluster_size=$(LWS_GROUP_SIZE); exec {serve}")
-    place = ClusterPlace()
-    server = leader["spec"]["containers"][0]
-    asked = {"httpGet": {"path": spec.ready_path, "port": container.port}, "periodSeconds": PROBE_PERIOD_S}
-    server["ports"] = [{"containerPort": container.port}]
-    server["startupProbe"] = {**asked, "failureThreshold": START_LIMIT_S // PROBE_PERIOD_S}
-    server["readinessProbe"] = dict(asked)
-    leader["metadata"] = {"labels": labels_of(winner.name, place)}
+    place = place_of(winner)
+    secret, advice = keys_of(winner, spec, place)
+    container = replace(container, gpus=places(size.per_node))
+    pod = deployment(spec, container, winner.name, place, secret)["spec"]["template"]
+    serve = literal(shlex.join([*spec.argv, "--distributed-executor-backend", "ray"]))
+    leader = _pod(pod, f"bash {JOIN_SCRIPT} leader --ray_cluster_size=$(LWS_GROUP_SIZE); exec {serve}")
+    add_probes(leader["spec"]["containers"][0], spec, container)
+    worker = _pod(pod, f"bash {JOIN_SCRIPT} worker --ray_address=$(LWS_LEADER_ADDRESS)")
+    del worker["metadata"]  # else the Service sends requests to it
+    del worker["spec"]["containers"][0]["ports"]
     manifest: dict[str, Any] = {
         "apiVersion": "leaderworkerset.x-k8s.io/v1",
         "kind": "LeaderWorkerSet",
-        "metadata": {"name": winner.name},
+        "metadata": {"name": winner.name, "namespace": place.namespace},
         "spec": {
             "replicas": 1,
             "leaderWorkerTemplate": {
                 "size": size.nodes,
                 "restartPolicy": "RecreateGroupOnPodRestart",
                 "leaderTemplate": leader,
-                "workerTemplate": _pod(winner, size, f"bash {JOIN_SCRIPT} worker --ray_address=$(LWS_LEADER_ADDRESS)"),
+                "workerTemplate": worker,
             },
         },
     }
-    note = "needs the LeaderWorkerSet controller in the cluster, and an image with vLLM's examples"
-    return yaml_documents([manifest, service(spec, container, winner.name, place)], [winner.note(), note])
+    note = "needs the LeaderWorkerSet controller in the cluster, and an image with Ray and vLLM's examples"
+    notes = [winner.note(), note, *advice]
+    return yaml_documents([manifest, service(spec, container, winner.name, place)], notes)
 
 
-def _pod(winner: Winner, size: Size, command: str) -> dict[str, Any]:
-    spec, container = clustered(winner)
-    return {
-        "spec": {
-            "containers": [
-                {
-                    "name": "vllm",
-                    "image": container.image,
-                    "command": ["sh", "-c", command],
-                    "env": [{"name": name, "value": value} for name, value in spec.environment.items()],
-                    "resources": {"limits": {GPU_RESOURCE: str(size.per_node)}},
-                    "volumeMounts": [{"name": "dshm", "mountPath": "/dev/shm"}],  # noqa: S108 - what NCCL uses
-                }
-            ],
-            "volumes": [{"name": "dshm", "emptyDir": {"medium": "Memory", "sizeLimit": SHM_SIZE}}],
-        }
-    }
+def _pod(template: Manifest, command: str) -> Manifest:
+    """The server's pod with another command."""
+    pod = copy.deepcopy(template)
+    server = pod["spec"]["containers"][0]
+    server.pop("args", None)
+    server["command"] = ["sh", "-c", command]
+    return pod

@@ -33,7 +33,7 @@ def aiperf(winner: Winner) -> str:
     level = _level(winner)
     workload = winner.plan.workload
     requests = level.result.get("requests", {}).get("avg", math.nan)
-    words = ["aiperf", "profile", "--model", winner.plan.engine.model or "MODEL"]
+    words = ["aiperf", "profile", "--model", winner.model or "MODEL"]
     words += ["--url", winner.wishes.url or f"http://127.0.0.1:{winner.wishes.port}"]
     words += ["--endpoint-type", endpoint, "--streaming", *_lengths(workload)]
     if level.kind == "concurrency":

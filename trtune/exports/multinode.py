@@ -51,7 +51,7 @@ def slurm(winner: Winner) -> str:
     ]
     container = []
     if winner.wishes.image:
-        model = winner.plan.engine.model
+        model = winner.model
         of_model = f",{shlex.quote(f'{model}:{model}:ro')}" if model.startswith("/") else ""
         container = [
             f"--container-image={shlex.quote(winner.wishes.image)}",

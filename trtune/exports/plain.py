@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engines.launch.spec import OUTPUT
+from sessions.text import clean_line
 from trtune.errors import UsageError
+from trtune.exports.winner import CONFIG_FOLDER
 
 if TYPE_CHECKING:
     from engines.launch.spec import LaunchSpec
@@ -16,20 +20,22 @@ def config(winner: Winner) -> str:
     """The server's configuration file.
 
     Raises:
-        UsageError: If it has none.
+        UsageError: If it has none, or several.
     """
-    files = {path.name: text for path, text in winner.process().files.items()}
+    files = winner.process().files
     if not files:
         raise UsageError(f"{winner.engine.title} takes no configuration file; try --format command")
-    return "".join(f"# {winner.note()}\n# file {name}\n{text}" for name, text in files.items())
+    if len(files) > 1:
+        raise UsageError(f"{winner.engine.title} has {len(files)} files; try --format command, or that of one of them")
+    return "".join(f"# {winner.note()}\n# file {path.name}\n{text}" for path, text in files.items())
 
 
 def command(winner: Winner) -> str:
-    """The command line, after the files it needs have been written: a script for a shell."""
+    """The command line, after what it needs has been written and built: a script for a shell."""
     spec = winner.process()
     words = shell_words(spec.argv)
     variables = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in spec.environment.items())
-    return f"#!/bin/sh\n# {winner.note()}\nset -eu\n{write_files(spec)}{variables}exec {words}\n"
+    return f"#!/bin/sh\n# {winner.note()}\nset -eu\n{write_files(spec)}{variables}{_build_lines(spec)}exec {words}\n"
 
 
 def environment(winner: Winner) -> str:
@@ -42,7 +48,9 @@ def environment(winner: Winner) -> str:
     if not spec.environment:
         raise UsageError(f"{winner.engine.title} is not set by variables; try --format command")
     lines = [f"{name}={' '.join(value.splitlines())}" for name, value in spec.environment.items()]
-    return "\n".join([f"# {winner.note()}", *lines]) + "\n"
+    flags = sorted(name for name in winner.trial.params if name not in spec.environment)
+    told = [f"# no variables but flags, see --format command: {', '.join(map(clean_line, flags))}"] if flags else []
+    return "\n".join([f"# {winner.note()}", *told, *lines]) + "\n"
 
 
 def shell_words(argv: tuple[str, ...]) -> str:
@@ -55,13 +63,33 @@ def shell_words(argv: tuple[str, ...]) -> str:
     return " \\\n  ".join(" ".join(line) for line in lines)
 
 
-def write_files(spec: LaunchSpec, folder: str = "") -> str:
-    """Shell lines that write the server's files into the working folder."""
-    parts = []
+def local_path(path: Path) -> str:
+    """Where a file of the server lies under the working folder."""
+    return str(path.relative_to(CONFIG_FOLDER) if path.is_relative_to(CONFIG_FOLDER) else path)
+
+
+def write_files(spec: LaunchSpec) -> str:
+    """Shell lines that write the server's files under the working folder."""
+    folders = sorted({str(Path(local_path(path)).parent) for path in spec.files} - {"."})
+    parts = [f"mkdir -p {' '.join(map(shlex.quote, folders))}\n"] if folders else []
     for path, text in spec.files.items():
         end = "END_OF_FILE"
         while end in text:
             end += "_"
-        target = shlex.quote(f"{folder}{path.name}")
+        target = shlex.quote(local_path(path))
         parts.append(f"cat > {target} <<'{end}'\n{text if text.endswith(chr(10)) else text + chr(10)}{end}\n")
+    return "".join(parts)
+
+
+def _build_lines(spec: LaunchSpec) -> str:
+    """Shell lines that build what is not there yet; each folder appears whole or not at all."""
+    parts = []
+    for step in spec.builds:
+        output, draft = shlex.quote(str(step.output)), f"{step.output}.part"
+        words = shell_words(tuple(draft if word == OUTPUT else word for word in step.argv))
+        parts.append(
+            f"if [ ! -d {output} ]; then\n"
+            f"mkdir -p {shlex.quote(str(step.output.parent))}\nrm -rf {shlex.quote(draft)}\n"
+            f"{words}\nmv {shlex.quote(draft)} {output}\nfi\n"
+        )
     return "".join(parts)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engines.triton import portable_config
+from engines.triton import is_copy, portable_config
 from trtune.errors import UsageError
+from trtune.exports.winner import PBTXT
 
 if TYPE_CHECKING:
     from trtune.exports.winner import Winner
 
-PBTXT = "config.pbtxt"
 SETTINGS_FILES = ("model.yaml", "model.json")
 
 
@@ -45,4 +45,4 @@ def _file(winner: Winner, wanted: tuple[str, ...]) -> str:
         raise UsageError(
             f"trial {winner.trial.number} was started without a {' or '.join(wanted)}; try --format command"
         )
-    return next((text for text in found if "trtune_settings" in text), found[0])
+    return next((text for text in found if is_copy(text)), found[0])

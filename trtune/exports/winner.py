@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from engines.launch.container import ALL_GPUS, USUAL_SHM_SIZE_BYTES, Container, Mount
 from engines.launch.spec import LaunchRequest
 from engines.registry import get_engine
+from engines.triton import is_copy, portable_config
 from sessions.errors import SessionError
 from sessions.summary import summarise_session
 from sessions.text import clean_line
@@ -46,6 +47,7 @@ USUAL_IMAGES = {
 }
 """Named in the advice when no image is known."""
 
+PBTXT = "config.pbtxt"
 _SIMULATED = "engines.simulated"
 
 
@@ -106,6 +108,11 @@ class Winner:
         return re.sub(r"[^a-z0-9]+", "-", told.lower()).strip("-")[:50].strip("-") or "server"
 
     @property
+    def model(self) -> str:
+        """The checkpoint that the trial served: the plan's model, or a variant of it."""
+        return served(self.plan.engine, self.trial.params)[0]
+
+    @property
     def gpus(self) -> int:
         """GPUs the server needs."""
         if self.wishes.gpus:
@@ -129,24 +136,23 @@ class Winner:
     def process(self) -> LaunchSpec:
         """How to start the server as a process, its files beside it; one that lives in a container, in its container."""
         planned = self.plan.engine.container
-        return self._spec(Path(), None if planned is None else planned.to_container())
+        return self._spec(Path(), None if planned is None else self._placed(planned.to_container()))
 
     def container(self) -> tuple[LaunchSpec, Container]:
         """How to start it in a container, its files in CONFIG_FOLDER.
 
         Raises:
-            UsageError: If no image is known.
+            UsageError: If no image is known, or the server is built on its host before it starts.
         """
         planned = self.plan.engine.container
         if planned is not None:
             container = planned.to_container()
             container = replace(container, image=self.wishes.image or container.image)
         elif self.wishes.image:
-            model, _ = served(self.plan.engine, self.trial.params)
             container = Container(
                 self.wishes.image,
-                gpus=tuple(str(place) for place in range(self.gpus)),
-                mounts=(Mount(model, model, read_only=True),) if model.startswith("/") else (),
+                gpus=places(self.gpus),
+                mounts=(Mount(self.model, self.model, read_only=True),) if self.model.startswith("/") else (),
                 network="bridge",
                 shm_size_bytes=USUAL_SHM_SIZE_BYTES,
                 ipc="host",
@@ -155,10 +161,20 @@ class Winner:
         else:
             usual = USUAL_IMAGES.get(self.engine.name, "NAME:TAG")
             raise UsageError(f"this form needs the container image of the server: --image {usual}")
+        container = self._placed(container)
+        spec = self._spec(CONFIG_FOLDER, container)
+        if spec.builds:
+            raise UsageError(
+                f"{self.engine.title} builds an engine before it starts, and no container form does that: "
+                "run --format command inside the image's container"
+            )
+        return spec, spec.container or container
+
+    def _placed(self, container: Container) -> Container:
+        """The container with the port and the number of GPUs that the user wants."""
         if container.network == "bridge":
             container = replace(container, port=self.wishes.port)
-        spec = self._spec(CONFIG_FOLDER, container)
-        return spec, spec.container or container
+        return replace(container, gpus=places(self.wishes.gpus)) if self.wishes.gpus else container
 
     def _spec(self, folder: Path, container: Container | None) -> LaunchSpec:
         """Made anew by the engine, on the usual port and for every interface: the trial's own served this host only.
@@ -172,10 +188,10 @@ class Winner:
                 f"{self.path}: the server was started by someone else, so there is no configuration of ours"
             )
         simulated = self.simulated
-        model, settings = served(plan, self.trial.params)
+        _, settings = served(plan, self.trial.params)
         spec = self.engine.launch(
             LaunchRequest(
-                model=model,
+                model=self.model,
                 params=settings,
                 host="0.0.0.0",  # noqa: S104 - for the user to narrow; a server nobody reaches serves nobody
                 port=self.wishes.port,
@@ -187,7 +203,18 @@ class Winner:
                 version=plan.known_version,
             )
         )
-        return replace(spec, argv=tuple("python3" if word == sys.executable else word for word in spec.argv))
+        argv = tuple("python3" if word == sys.executable else word for word in spec.argv)
+        return replace(spec, argv=argv, files={path: _portable(path, text) for path, text in spec.files.items()})
+
+
+def places(count: int) -> tuple[str, ...]:
+    """The first GPUs of a host."""
+    return tuple(str(place) for place in range(count))
+
+
+def _portable(path: Path, text: str) -> str:
+    """A file without what trtune writes into it for itself: folders of the host that tuned."""
+    return portable_config(text, str(path)) if path.name == PBTXT and is_copy(text) else text
 
 
 def take_winner(reader: SessionReader, number: int | None, wishes: Wishes | None = None) -> Winner:
