@@ -151,3 +151,24 @@ async def test_requests_of_a_level_that_is_looked_at_no_more_are_left_aside(samp
         await pilot.pause(0.1)
 
         assert view.lives is before
+
+
+async def test_requests_are_those_of_the_trial_chosen_on_tune_and_elsewhere_of_the_one_under_way(live: Path) -> None:
+    async with running_app(live, mode="live", screen="tune") as (app, pilot):
+        assert app.snapshot is not None
+        assert app.snapshot.level is not None
+        running = app.snapshot.level.trial
+        await pilot.press(*["up"] * 10, "enter")
+        await until(pilot, lambda: "requests of trial 0," in shown(app))
+        await pilot.press("escape", "1", "i")
+        await until(pilot, lambda: f"requests of trial {running}," in shown(app))
+        await pilot.press("escape", "2")
+        await until(pilot, lambda: app.request.selected_trial == 0)
+
+
+async def test_a_moment_before_any_load_shows_no_requests_of_another_trial(sample: Path) -> None:
+    async with running_app(sample) as (app, pilot):
+        await pilot.press("i")
+        await until(pilot, lambda: "requests of trial" in shown(app))
+        await pilot.press("home")
+        await until(pilot, lambda: "no level of load has begun here" in shown(app))

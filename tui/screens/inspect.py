@@ -124,12 +124,18 @@ class InspectScreen(SessionScreen):
                 read = partial(self._read, self.trtune.session, level.id, snapshot.at_ns)
                 self.run_worker(read, thread=True, group="lives", exclusive=True)
             view.level = level
+        elif level is None:
+            view.level, view.lives = None, None
         super().show(snapshot)
 
     def _wanted_level(self, snapshot: Snapshot) -> LevelRecord | None:
+        """The level asked for, else the one under way, else the last; always one of the trial looked at."""
         levels = snapshot.selected_levels
-        chosen = next((level for level in levels if level.id == self._level_id), None)
-        return chosen or snapshot.level or (levels[-1] if levels else None)
+        under_way = snapshot.level.id if snapshot.level is not None else None
+        for wanted in (self._level_id, under_way):
+            if (found := next((level for level in levels if level.id == wanted), None)) is not None:
+                return found
+        return levels[-1] if levels else None
 
     def _read(self, session: Path, level: int, at_ns: int) -> None:
         try:

@@ -385,7 +385,9 @@ class SessionScreen(Screen[None]):
         self.app.push_screen(ChooseScreen("Copy", lines, "copy"), copy)
 
     def action_inspect(self) -> None:
-        """Look closer: a GPU, a request, the iterations."""
+        """Look closer: a GPU, a request of the trial under way, the iterations."""
+        if self.request.selected_trial is not None:
+            self.trtune.ask(replace(self.request, selected_trial=None))
         self.trtune.errands.inspect()
 
     def action_compare(self) -> None:
