@@ -7,6 +7,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
+from textual.events import Key
 from textual.widgets import Input
 
 from sessions.reader import SessionReader
@@ -142,8 +143,26 @@ async def test_objective_is_checked_and_sent(live: Path) -> None:
         await pilot.press("enter")
         command = await sent(app, pilot, live)
 
-    assert (command.kind, command.args["slos"]) == ("objective", ["ttft:p99:<=:300", "tpot:p99:<=:25"])
-    assert (command.args["metric"], command.args["direction"]) == ("output_token_throughput", "maximize")
+    assert (command.kind, command.args) == ("objective", {"slos": ["ttft:p99:<=:300", "tpot:p99:<=:25"]})
+
+
+async def test_new_metric_takes_its_usual_statistic_and_direction(live: Path) -> None:
+    async with running_app(live, mode="live", screen="tune") as (app, pilot):
+        await pilot.press("o")
+        app.screen.query_one("#field1", Input).value = "ttft"
+        await pilot.press("enter")
+
+        assert (await sent(app, pilot, live)).args == {"metric": "ttft", "slos": ["ttft:p99:<=:500"]}
+
+
+async def test_keys_that_come_at_once_reach_the_value_they_were_meant_for(live: Path) -> None:
+    async with running_app(live, mode="live", screen="tune") as (app, pilot):
+        await pilot.press("o")
+        for name, character in (("down", None), ("t", "t"), ("down", None), ("p", "p")):
+            app.post_message(Key(name, character))
+        form = app.screen
+        await until(pilot, lambda: form.query_one("#field2", Input).value == "p")
+        assert [form.query_one(f"#field{place}", Input).value for place in (0, 1)] == ["", "t"]
 
 
 async def test_objective_takes_a_preset_that_is_known(live: Path) -> None:

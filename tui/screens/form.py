@@ -65,8 +65,9 @@ class FormScreen(ModalScreen["object | None"]):
     AUTO_FOCUS = "Input"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Back"),
-        Binding("down", "app.focus_next", "Next value", show=False),
-        Binding("up", "app.focus_previous", "Value before", show=False),
+        # Before the inputs see them: what is typed at once after them, as over a slow link, is for the next value.
+        Binding("down,tab", "app.focus_next", "Next value", show=False, priority=True),
+        Binding("up,shift+tab", "app.focus_previous", "Value before", show=False, priority=True),
     ]
 
     def __init__(

@@ -20,7 +20,10 @@ _DIRECTIONS = ("maximize", "minimize")
 
 
 def objective_form(snapshot: Snapshot, door: FrontDoor) -> FormScreen:
-    """The form; it gives the arguments of the command `objective`."""
+    """The form; it gives the arguments of the command `objective`: what was changed.
+
+    A new metric then takes its usual statistic and direction unless they are named, and limits alone leave several objectives be.
+    """
     objective = snapshot.facts.objective
     measured = _measured(snapshot)
     presets = [name for name, _ in door.presets]
@@ -33,10 +36,14 @@ def objective_form(snapshot: Snapshot, door: FrontDoor) -> FormScreen:
             return {"preset": _one_of(0, "preset", preset, presets)}
         if measured and metric not in measured:
             raise FieldProblem(1, f"metric: {metric[:40]!r} was not measured; there are: {', '.join(measured)}")
-        if measured and stat not in measured[metric]:
-            raise FieldProblem(2, f"statistic: {metric} has no {stat[:20]!r}; there are: {', '.join(measured[metric])}")
-        chosen = {"metric": metric, "stat": stat, "direction": _one_of(3, "direction", direction, _DIRECTIONS)}
-        return {**chosen, "slos": _limits(4, limits)}
+        told = zip(("metric", "stat", "direction"), (metric, stat, direction), before, strict=False)
+        changed: dict[str, Any] = {name: typed for name, typed, known in told if typed not in ("", known)}
+        of = measured.get(metric, [])
+        if measured and "stat" in changed and stat not in of:
+            raise FieldProblem(2, f"statistic: {metric} has no {stat[:20]!r}; there are: {', '.join(of)}")
+        if "direction" in changed:
+            _one_of(3, "direction", direction, _DIRECTIONS)
+        return {**changed, "slos": _limits(4, limits)}
 
     hints = (
         ", ".join(presets) or "none known here",
@@ -45,7 +52,13 @@ def objective_form(snapshot: Snapshot, door: FrontDoor) -> FormScreen:
         "maximize, minimize",
         "ttft:p99:<=:500, tpot:p99:<=:25",
     )
-    names = ("preset (empty: as below)", "metric", "statistic", "direction", "limits (SLOs)")
+    names = (
+        "preset (empty: as below)",
+        "metric",
+        "statistic (of a new metric: as usual)",
+        "direction (of a new metric: as usual)",
+        "limits (SLOs)",
+    )
     fields = [Field(name, value, hint) for name, value, hint in zip(names, ("", *before), hints, strict=True)]
     title = "What to search for: finished trials are judged anew, nothing runs again"
     return FormScreen(title, fields, read, "change")

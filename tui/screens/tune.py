@@ -84,10 +84,20 @@ class TuneScreen(SessionScreen):
             self.query_one("#upper").styles.height = wanted
         super().show(snapshot)
 
+    def on_screen_resume(self) -> None:
+        """Look at the chosen trial again: other screens look at the one under way."""
+        if self.ready and self.query_one(TrialTable).chosen is not None:
+            self.choose()
+        super().on_screen_resume()
+
     @on(TrialTable.Opened)
     def open_trial(self) -> None:
         """Look at the requests of the chosen trial."""
         self.action_inspect()
+
+    def action_inspect(self) -> None:
+        """Look closer: a GPU, a request of the chosen trial, the iterations."""
+        self.trtune.errands.inspect()
 
     @on(TrialTable.Chosen)
     def choose(self) -> None:
@@ -134,15 +144,20 @@ class TuneScreen(SessionScreen):
         if snapshot is None or not snapshot.facts.search.queue:
             self.notify("nothing waits in the queue", timeout=2, markup=False)
             return
-        base = baseline_params(snapshot)
+        base, queue = baseline_params(snapshot), snapshot.facts.search.queue
         lines = [
             (str(place), shorten(f"{place + 1}  {entry.why}: {changes_text({**base, **entry.params}, base)}", 200))
-            for place, entry in enumerate(snapshot.facts.search.queue)
+            for place, entry in enumerate(queue)
         ]
 
         def send(place: str | None) -> None:
-            if place is not None:
-                self.trtune.command("dequeue", {"place": int(place)})
+            if place is None or self.snapshot is None:
+                return
+            wanted, now = queue[int(place)], self.snapshot.facts.search.queue
+            if wanted in now:  # places have moved if something has begun meanwhile
+                self.trtune.command("dequeue", {"place": now.index(wanted)})
+            else:
+                self.notify("it waits no longer: nothing was taken out", severity="warning", timeout=4, markup=False)
 
         self.app.push_screen(ChooseScreen("Take out of the queue", lines, "take out"), send)
 
