@@ -262,7 +262,7 @@ def test_a_benchmark_that_is_ended_leaves_no_database_behind(postgres: Postgres)
         pid, folder = run.stdout.readline().split()
         assert psutil.pid_exists(int(pid))
         run.terminate()
-        run.wait(60)
+        run.wait(120)
 
     assert run.returncode == 128 + signal.SIGTERM
     assert not psutil.pid_exists(int(pid))
