@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import orjson
 
 from engines.errors import EngineError, Unreachable
 from engines.registry import get_engine
@@ -74,7 +75,7 @@ async def _json(http: aiohttp.ClientSession, url: str) -> Any:
     async with http.get(url, allow_redirects=False) as answer:
         if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             answer.raise_for_status()
-        return await answer.json(content_type=None)
+        return await answer.json(content_type=None, loads=orjson.loads)  # refuses deep nesting by a ValueError
 
 
 async def is_simulated(url: str, headers: Mapping[str, str] | None = None) -> bool:

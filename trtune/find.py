@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import orjson
 import psutil
 
-from engines.errors import EngineError
+from engines.errors import EngineError, MissingProgram
 from engines.gpu import NoGpu, open_gpu_source
+from engines.launch._docker_api import connect, daemon_host
 from engines.registry import engine_names, get_engine
 from trtune.detect import detect_engine
 from tui.front_door import Findings, FoundEngine, FoundServer
@@ -43,6 +45,7 @@ SERVER_WORDS = (
 
 MAX_PROBES = 48
 MAX_MODELS = 40
+DAEMON_TIMEOUT_S = 5
 ASK_S = 2.0
 """How long one server may take to answer."""
 
@@ -92,24 +95,29 @@ def _command(pid: int | None) -> str:
 
 
 def _containers(notes: list[str]) -> Iterable[_Listener]:
-    """Published ports of running containers; without Docker's library or its socket there is nothing to say."""
+    """Published ports of this host's running containers; without Docker's library or its socket there is nothing to say."""
+    if not (os.environ.get("DOCKER_HOST") or Path("/var/run/docker.sock").exists()) or daemon_host() is not None:
+        return []
     try:
-        import docker
-    except ImportError:
-        return
-    if not (os.environ.get("DOCKER_HOST") or Path("/var/run/docker.sock").exists()):
-        return
-    try:
-        client = docker.from_env(timeout=5)
-        containers = client.containers.list()
+        containers = connect(DAEMON_TIMEOUT_S).containers()
+    except MissingProgram:
+        return []
     except Exception as error:  # noqa: BLE001 - docker, requests and urllib3 each raise their own
         notes.append(f"containers: {error}")
-        return
-    for container in containers:
-        image = next(iter(container.image.tags), "an untagged image") if container.image else "?"
-        for mapped in (container.ports or {}).values():
-            for place in mapped or ():
-                yield _Listener(int(place["HostPort"]), f"container {container.name}, {image}", likely=True)
+        return []
+    return [
+        _Listener(
+            int(mapped["PublicPort"]), f"container {_name(container)}, {container.get('Image', '?')}", likely=True
+        )
+        for container in containers
+        for mapped in container.get("Ports") or ()
+        if mapped.get("PublicPort") and mapped.get("Type") == "tcp"
+    ]
+
+
+def _name(container: Mapping[str, Any]) -> str:
+    """A container's name as Docker lists it, or the beginning of its id."""
+    return next(iter(container.get("Names") or ()), str(container.get("Id", "?"))[:12]).lstrip("/")
 
 
 async def _ask_all(listeners: list[_Listener]) -> list[FoundServer]:
@@ -139,7 +147,7 @@ async def _model(url: str) -> str | None:
         http.get(f"{url}/v1/models", allow_redirects=False) as answer,
     ):
         try:
-            told: Any = await answer.json(content_type=None)
+            told: Any = await answer.json(content_type=None, loads=orjson.loads)
         except ValueError:
             return None
     cards = told.get("data") if isinstance(told, dict) else None

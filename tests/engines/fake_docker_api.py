@@ -83,6 +83,7 @@ class FakeDocker:
         app = web.Application()
         prefix = f"/v{API_VERSION}/containers"
         app.router.add_get("/version", self._version)
+        app.router.add_get(f"{prefix}/json", self._list)
         app.router.add_post(f"{prefix}/create", self._create)
         app.router.add_post(f"{prefix}/{{id}}/start", self._start)
         app.router.add_post(f"{prefix}/{{id}}/stop", self._stop)
@@ -100,6 +101,9 @@ class FakeDocker:
 
     async def _version(self, _: web.Request) -> web.Response:
         return web.json_response({"ApiVersion": API_VERSION, "MinAPIVersion": "1.24", "Version": "25.0"})
+
+    async def _list(self, _: web.Request) -> web.Response:
+        return web.json_response([_summary(name, container.created) for name, container in self.containers.items()])
 
     async def _create(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -223,3 +227,20 @@ async def _well(_: web.Request) -> web.Response:
 
 def _error(status: int, text: str) -> web.Response:
     return web.Response(status=status, text=json.dumps({"message": text}), content_type="application/json")
+
+
+def _summary(name: str, created: dict[str, Any]) -> dict[str, Any]:
+    """A container as the list has it: mapped ports once for each family of addresses."""
+    bindings = created.get("HostConfig", {}).get("PortBindings") or {}
+    ports = [
+        {
+            "IP": address,
+            "PrivatePort": int(inside.partition("/")[0]),
+            "PublicPort": int(place["HostPort"]),
+            "Type": inside.partition("/")[2] or "tcp",
+        }
+        for inside, places in bindings.items()
+        for place in places
+        for address in ("0.0.0.0", "::")
+    ]
+    return {"Id": name, "Names": [f"/{created['name']}"], "Image": created["Image"], "Ports": ports}

@@ -96,3 +96,14 @@ async def test_a_simulated_server_is_told_by_its_name(header: str, simulated: bo
     app.router.add_get("/v1/models", answer)
     async with TestServer(app) as server:
         assert await is_simulated(str(server.make_url("/"))) is simulated
+
+
+async def test_a_page_that_is_nested_without_end_is_no_inference_server() -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text="[" * 100_000, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/{any:.*}", answer)
+    async with TestServer(app) as server:
+        with pytest.raises(Unreachable, match="no inference server answers there"):
+            await detect_engine(str(server.make_url("")))

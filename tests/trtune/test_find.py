@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp.test_utils import TestServer
 
+from tests.engines.fake_docker_api import FakeContainer, FakeDocker
 from trtune.door import make_door, plan_tables
-from trtune.find import _models
+from trtune.find import _containers, _models
 from tui.front_door import Wish
 
 if TYPE_CHECKING:
@@ -26,6 +29,26 @@ def test_models_of_caches_and_folders_are_found(tmp_path: Path, monkeypatch: pyt
 
     assert names[:1] == ["meta-llama/Llama-3.1-8B"]
     assert {str(tmp_path / "tiny.gguf"), str(tmp_path / "folder")} <= set(names)
+
+
+async def test_ports_of_containers_are_asked_on_this_host_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image of a running container may have been removed meanwhile: it is not asked for."""
+    pytest.importorskip("docker")
+    daemon = FakeDocker()
+    bindings = {"8000/tcp": [{"HostPort": "8123"}], "8000/udp": [{"HostPort": "8124"}]}
+    created = {"name": "serving", "Image": "server:1", "HostConfig": {"PortBindings": bindings}}
+    daemon.containers["a" * 64] = FakeContainer(created)
+    async with TestServer(daemon.app()) as server:
+        monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{server.port}")
+        notes: list[str] = []
+
+        found = await asyncio.to_thread(lambda: list(_containers(notes)))
+
+        monkeypatch.setenv("DOCKER_HOST", "tcp://elsewhere.invalid:2375")
+        elsewhere = await asyncio.to_thread(lambda: list(_containers(notes)))
+    assert {(each.port, each.how) for each in found} == {(8123, "container serving, server:1")}
+    assert elsewhere == []
+    assert notes == []
 
 
 def test_wish_becomes_a_plan_that_reads_back() -> None:
