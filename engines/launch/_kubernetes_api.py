@@ -183,6 +183,9 @@ def _configuration(kubernetes: Any, context: str) -> Any:
         except ConfigException:
             text = f"there is no usable kubeconfig ({one_line(error)}); set KUBECONFIG or log in to the cluster"
             raise NoRuntime(text) from error
+    except Exception as error:  # the library checks little of the file before it uses it
+        text = f"the kubeconfig cannot be read ({one_line(error)}); correct it, or set KUBECONFIG to another"
+        raise NoRuntime(text) from error
     return configuration
 
 

@@ -338,6 +338,17 @@ async def test_expired_credentials_are_said(cluster: FakeCluster) -> None:
         await KubernetesLauncher(PLACE).start(spec_for(), lambda _: None)
 
 
+@pytest.mark.parametrize("text", ["{{{{", "- a", "contexts: 5", "a: \0"])
+async def test_a_broken_kubeconfig_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    from kubernetes.config import kube_config
+
+    (tmp_path / "config").write_text(text)
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+
+    with pytest.raises(Unreachable, match="kubeconfig"):
+        await KubernetesLauncher(PLACE).start(spec_for(), lambda _: None)
+
+
 async def test_an_unknown_context_is_said(cluster: FakeCluster) -> None:
     with pytest.raises(Unreachable, match="context 'nowhere'"):
         await KubernetesLauncher(ClusterPlace("lab", context="nowhere")).start(spec_for(), lambda _: None)

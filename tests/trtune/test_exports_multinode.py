@@ -25,7 +25,7 @@ PARAMS = {"tensor_parallel_size": 8, "pipeline_parallel_size": 2, "max_batch_siz
 def path(tmp_path: Path) -> Path:
     engine: dict[str, Any] = {
         "name": "trtllm",
-        "model": "/models/big model",
+        "model": "/models/big",
         "environment": {"UCX_TLS": "rc", "TRTLLM_ENABLE_PDL": "1"},
     }
     return session(tmp_path / "run.trtune", engine, dict(PARAMS))
@@ -55,7 +55,7 @@ def test_slurm_runs_a_task_for_each_gpu_and_the_server_in_one_of_them(path: Path
 
     assert words[:7] == ["--mpi=pmix", "--nodes", "2", "--ntasks", "16", "--ntasks-per-node", "8"]
     launched = words[words.index("trtllm-llmapi-launch") :]
-    assert launched[:4] == ["trtllm-llmapi-launch", "trtllm-serve", "serve", "/models/big model"]
+    assert launched[:4] == ["trtllm-llmapi-launch", "trtllm-serve", "serve", "/models/big"]
     config = yaml.safe_load((tmp_path / launched[launched.index("--config") + 1]).read_text())
     assert (config["tensor_parallel_size"], config["pipeline_parallel_size"]) == (8, 2)
     assert "#SBATCH --nodes=2\n#SBATCH --ntasks=16\n#SBATCH --ntasks-per-node=8\n" in text
@@ -65,7 +65,7 @@ def test_slurm_in_a_container_mounts_model_and_folder(path: Path, tmp_path: Path
     words = run(export(path, "slurm", image="x:1"), "srun", tmp_path)
 
     assert "--container-image=x:1" in words
-    assert f"--container-mounts={tmp_path}:{tmp_path},/models/big model:/models/big model:ro" in words
+    assert f"--container-mounts={tmp_path}:{tmp_path},/models/big:/models/big:ro" in words
 
 
 def test_the_checkpoint_that_won_is_mounted_and_loaded(tmp_path: Path) -> None:
@@ -83,6 +83,28 @@ def test_a_strangers_model_is_a_word_and_no_command(tmp_path: Path) -> None:
 
     assert not (tmp_path / "run").exists()
     assert any('/m$(touch run)"`touch run`:ro' in word for word in words)
+
+
+@pytest.mark.parametrize(("form", "program"), [("slurm", "srun"), ("mpirun", "mpirun")])
+def test_a_name_with_blanks_survives_the_launcher(tmp_path: Path, form: str, program: str) -> None:
+    """It splits its command at blanks once more, as `$command` without quotes does."""
+    path = session(tmp_path / "run.trtune", {"name": "trtllm", "model": "/models/big * $(id) model"}, dict(PARAMS))
+    (tmp_path / "trtllm-serve").write_text('#!/bin/sh\nprintf %s "$2"\n')
+    (tmp_path / "trtllm-serve").chmod(0o755)
+
+    words = run(export(path, form), program, tmp_path)
+
+    launched = words[words.index("trtllm-llmapi-launch") + 1 :]
+    env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "task": " ".join(launched)}
+    done = subprocess.run(["bash", "-c", "$task"], cwd=tmp_path, env=env, capture_output=True, check=True, text=True)
+    assert done.stdout == "/models/big * $(id) model"
+
+
+def test_mpirun_in_a_slurm_job_is_refused(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        run(export(path, "mpirun"), "mpirun", tmp_path, SLURM_JOB_ID="7")
+
+    assert b"use --format slurm" in raised.value.stderr
 
 
 def test_mpirun_hands_on_the_plans_variables_and_those_that_are_set(path: Path, tmp_path: Path) -> None:

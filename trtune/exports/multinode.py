@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import shlex
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trtune.errors import UsageError
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from trtune.exports.winner import Winner
 
 LAUNCHER = "trtllm-llmapi-launch"
+SCRIPT = "trtllm-serve.sh"
 STRIPPED = (
     *("OMPI_", "PMIX_", "PMI_", "SLURM_", "MPI_", "UCX_", "I_MPI_", "HYDRA_", "KMP_", "MPICH_", "MV2_", "CRAY_"),
 )
@@ -74,6 +77,7 @@ def slurm(winner: Winner) -> str:
         "#   srun --mpi=list",
         "set -euo pipefail",
     ]
+    spec = _launchable(spec)
     run = " \\\n  ".join([shell_words(tuple(words)), *container, LAUNCHER, shell_words(spec.argv)])
     return "\n".join(lines) + f"\n{write_files(spec)}{_exports(spec.environment)}exec {run}\n"
 
@@ -104,7 +108,12 @@ def mpirun(winner: Winner) -> str:
         *_traps(spec.environment),
         "# In a container with several networks Open MPI may choose the wrong one: export OMPI_MCA_btl_tcp_if_include=eth0",
         "set -euo pipefail",
+        'if [ -n "${SLURM_JOB_ID:-}" ]; then',
+        f"  echo 'in a Slurm job every task of mpirun has a rank of Slurm, which {LAUNCHER} takes first: use --format slurm' >&2",
+        "  exit 2",
+        "fi",
     ]
+    spec = _launchable(spec)
     handed_on = (
         "handed_on=()\n"
         f"for name in {' '.join(_NAMED)}; do\n"
@@ -154,6 +163,14 @@ def _spec(winner: Winner) -> LaunchSpec:
     if winner.engine.name != "trtllm":
         raise UsageError(f"{winner.engine.title} is not started over several hosts by trtune; try --format command")
     return winner.process()
+
+
+def _launchable(spec: LaunchSpec) -> LaunchSpec:
+    """The command as the launcher passes it on: that splits it at blanks again, so one with quotes goes into a file."""
+    if all(shlex.quote(word) == word for word in spec.argv):
+        return spec
+    files = {**spec.files, Path(SCRIPT): f"exec {shell_words(spec.argv)}\n"}
+    return replace(spec, argv=("bash", SCRIPT), files=files)
 
 
 def _traps(environment: Iterable[str]) -> list[str]:
