@@ -190,8 +190,16 @@ async def test_a_start_that_is_cancelled_leaves_no_container(docker: FakeDocker)
 async def test_the_log_of_both_streams_is_kept(docker: FakeDocker, http: aiohttp.ClientSession) -> None:
     docker.log_lines = ("one", "two", "three")
     heard: list[str] = []
-    server = await DockerLauncher().start(spec_for(BRIDGED), heard.append)
+    complete = asyncio.Event()
+
+    def hear(line: str) -> None:
+        heard.append(line)
+        if len(heard) == len(docker.log_lines):
+            complete.set()
+
+    server = await DockerLauncher().start(spec_for(BRIDGED), hear)
     await server.wait_ready(http, 30)
+    await asyncio.wait_for(complete.wait(), 30)  # a busy machine may be slow to read
 
     await server.stop()
 

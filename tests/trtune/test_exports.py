@@ -29,6 +29,7 @@ from trtune.exports.winner import Wishes
 
 SCHEMAS = Path(__file__).parents[1] / "data" / "schemas"
 IMAGE = "registry.example/server:1.2"
+PROFILE = "ab" * 32
 OBJECTIVE = {"metric": "output_token_throughput", "direction": "maximize", "unit": "tokens/s"}
 
 PLANS: dict[str, dict[str, Any]] = {
@@ -222,7 +223,7 @@ def test_kubernetes_is_told_the_place_of_the_plan(tmp_path: Path) -> None:
 
 
 def test_the_nimservice_meets_the_operators_schema(tmp_path: Path) -> None:
-    path = session(tmp_path / "run.trtune", PLANS["nim-2"], PARAMS["nim-2"])
+    path = session(tmp_path / "run.trtune", PLANS["nim-2"], {**PARAMS["nim-2"], "NIM_MODEL_PROFILE": PROFILE})
     schemas = json.loads((SCHEMAS / "nim-operator.json").read_text())
 
     documents = list(yaml.safe_load_all(export(path, "nimservice")))
@@ -231,6 +232,8 @@ def test_the_nimservice_meets_the_operators_schema(tmp_path: Path) -> None:
         jsonschema.validate(document, closed(schemas[document["kind"]]))
     assert [document["kind"] for document in documents] == ["NIMCache", "NIMService"]
     assert documents[1]["spec"]["storage"]["nimCache"]["name"] == documents[0]["metadata"]["name"]
+    assert documents[1]["spec"]["storage"]["nimCache"]["profile"] == PROFILE
+    assert documents[0]["spec"]["source"]["ngc"]["model"]["profiles"] == [PROFILE]
 
 
 @pytest.mark.parametrize(
@@ -244,6 +247,8 @@ def test_helm_values_name_image_key_gpus_and_settings(tmp_path: Path, name: str,
     variables = {entry["name"]: entry["value"] for entry in values["env"]}
     assert f"{values['image']['repository']}:{values['image']['tag']}" == image_of(name)
     assert values["model"]["ngcAPISecret"]
+    assert values["model"]["openaiPort"] == 9000
+    assert "NIM_SERVER_PORT" not in variables  # the chart sets it, and one name twice is trouble
     assert values["resources"]["limits"]["nvidia.com/gpu"] >= 1
     assert variable in variables
     assert "NGC_API_KEY" not in variables

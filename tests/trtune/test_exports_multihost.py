@@ -59,6 +59,7 @@ def test_a_nim_larger_than_a_node_spans_several(tmp_path: Path) -> None:
     assert nim["spec"]["multiNode"]["parallelism"] == {"tensor": 8, "pipeline": 2}
     assert nim["spec"]["multiNode"]["ray"] == {"rayPort": 6379}
     assert nim["spec"]["resources"]["limits"]["nvidia.com/gpu"] == "8"
+    assert {"name": "NIM_JSONL_LOGGING", "value": "0"} in nim["spec"]["env"]
     assert documents[0]["spec"]["storage"]["pvc"]["volumeAccessMode"] == "ReadWriteMany"
 
 

@@ -10,6 +10,7 @@ from engines._nim_tables import BY_VARIABLES, line_of
 from engines.launch.container import ALL_GPUS
 from engines.launch.kubernetes_manifests import (
     GPU_RESOURCE,
+    PROFILE_VARIABLE,
     ClusterPlace,
     Manifest,
     config_map,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 NGC_SECRET = "ngc-api-secret"  # noqa: S105 - the name of a Secret in NVIDIA's documentation
 PULL_SECRET = "ngc-secret"  # noqa: S105 - likewise
+PORT_VARIABLE = "NIM_SERVER_PORT"
+"""The chart sets it from `model.openaiPort`."""
+
 ROOM = "set the size of the storage to what the weights need"
 START_LIMIT_S = 3600
 PROBE_PERIOD_S = 10
@@ -71,7 +75,8 @@ def nimservice(winner: Winner) -> str:
         auth_secret=planned.auth_secret or NGC_SECRET,
     )
     main = nim_service(spec, container, winner.name, place, place.auth_secret)
-    cache = nim_cache(container.image, place.nim_cache, place)
+    profile = spec.environment.get(PROFILE_VARIABLE)
+    cache = nim_cache(container.image, place.nim_cache, place, [profile] if profile else place.cache_profiles)
     if _span_nodes(main, winner):
         cache["spec"]["storage"]["pvc"]["volumeAccessMode"] = "ReadWriteMany"
     _, advice = keys_of(winner, spec, place)
@@ -91,7 +96,8 @@ def helm_values(winner: Winner) -> str:
     if not repository or "/" in tag:
         raise UsageError(f"image {container.image!r} has no tag, and the chart needs one: name it with --image")
     flags = spec.argv[1:]
-    variables = {**spec.environment, **({"NIM_PASSTHROUGH_ARGS": shlex.join(flags)} if flags else {})}
+    told = {name: value for name, value in spec.environment.items() if name != PORT_VARIABLE}
+    variables = {**told, **({"NIM_PASSTHROUGH_ARGS": shlex.join(flags)} if flags else {})}
     planned = place_of(winner)
     place = replace(planned, auth_secret=planned.auth_secret or NGC_SECRET)
     values: Manifest = {
@@ -178,6 +184,9 @@ def _span_nodes(manifest: Manifest, winner: Winner) -> bool:
         "parallelism": {"tensor": per_node, "pipeline": gpus // per_node},
         **({"mpi": {"mpiStartTimeout": 300}} if older else {"ray": {"rayPort": 6379}}),
     }
+    if not older:
+        # The operator asks for JSON logs, which Ray's workers cannot write (documentation of NIM, multi-node deployment).
+        manifest["spec"]["env"].append({"name": "NIM_JSONL_LOGGING", "value": "0"})
     return True
 
 
