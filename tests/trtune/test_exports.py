@@ -179,6 +179,7 @@ def test_the_docker_line_names_image_gpus_and_command(named: tuple[str, Path], t
     words = run_script(export(path, "docker"), "docker", tmp_path)
 
     assert words[0] == "run"
+    assert "--init" in words  # as it was measured: a server as process 1 would hear no SIGTERM
     assert image_of(name) in words
     assert words[words.index("--gpus") + 1] == ('"device=0"' if name == "nim-1" else '"device=0,1"')
     if name.startswith("nim"):
@@ -192,6 +193,7 @@ def test_the_compose_file_meets_the_specification(named: tuple[str, Path]) -> No
     jsonschema.validate(file, json.loads((SCHEMAS / "compose-spec.json").read_text()))
 
     assert file["services"]["server"]["image"] == image_of(name)
+    assert file["services"]["server"]["init"] is True
 
 
 def test_the_manifests_meet_kubernetes_schemas(named: tuple[str, Path]) -> None:
@@ -206,6 +208,7 @@ def test_the_manifests_meet_kubernetes_schemas(named: tuple[str, Path]) -> None:
     server = documents[-2]["spec"]["template"]["spec"]["containers"][0]
     assert server["resources"]["limits"]["nvidia.com/gpu"] == ("1" if name == "nim-1" else "2")
     assert server["readinessProbe"]["httpGet"]["port"] == 9000
+    assert server["readinessProbe"]["timeoutSeconds"] > 1  # a busy server answers late
     assert all("namespace" not in document["metadata"] for document in documents)  # that of whoever applies it
     assert ("imagePullSecrets" in documents[-2]["spec"]["template"]["spec"]) == name.startswith("nim")
 

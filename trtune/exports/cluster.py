@@ -39,6 +39,8 @@ PORT_VARIABLE = "NIM_SERVER_PORT"
 ROOM = "set the size of the storage to what the weights need"
 START_LIMIT_S = 3600
 PROBE_PERIOD_S = 10
+PROBE_TIMEOUT_S = 5
+"""A busy server answers its health path late; Kubernetes' own second would take it out of service."""
 
 
 def kubernetes(winner: Winner) -> str:
@@ -199,6 +201,10 @@ def clustered(winner: Winner) -> tuple[LaunchSpec, Container]:
 
 def add_probes(server: dict[str, Any], spec: LaunchSpec, container: Container) -> None:
     """Kubernetes waits for a slow start, and sends requests to a ready server only."""
-    asked = {"httpGet": {"path": spec.ready_path, "port": container.port}, "periodSeconds": PROBE_PERIOD_S}
+    asked = {
+        "httpGet": {"path": spec.ready_path, "port": container.port},
+        "periodSeconds": PROBE_PERIOD_S,
+        "timeoutSeconds": PROBE_TIMEOUT_S,
+    }
     server["startupProbe"] = {**asked, "failureThreshold": START_LIMIT_S // PROBE_PERIOD_S}
     server["readinessProbe"] = dict(asked)

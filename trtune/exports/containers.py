@@ -22,7 +22,7 @@ def docker_run(winner: Winner) -> str:
         UsageError: If no image is known.
     """
     spec, container = winner.container()
-    words = ["docker", "run", "--rm", "--name", winner.name, *_gpu_words(container)]
+    words = ["docker", "run", "--rm", "--init", "--name", winner.name, *_gpu_words(container)]
     if container.network == "host":
         words += ["--network", "host"]
     else:
@@ -60,7 +60,7 @@ def compose(winner: Winner) -> str:
         devices["count"] = "all"
     else:
         devices["device_ids"] = list(container.gpus)
-    server: dict[str, Any] = {"image": _escaped(container.image), "restart": "unless-stopped"}
+    server: dict[str, Any] = {"image": _escaped(container.image), "init": True, "restart": "unless-stopped"}
     if entrypoint:
         server["entrypoint"] = [_escaped(entrypoint)]
     if command:
