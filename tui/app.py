@@ -351,7 +351,8 @@ class TrtuneApp(App[AppResult]):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Everything a key can do here, for the palette, and Textual's own entries."""
-        yield from super().get_system_commands(screen)
+        # Not Textual's own way out, which ends the screen without a question: ours is among the keys.
+        yield from (command for command in super().get_system_commands(screen) if command.title != "Quit")
         seen: set[str] = set()
         for node, binding, enabled, _tooltip in screen.active_bindings.values():
             title = binding.description

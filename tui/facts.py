@@ -44,6 +44,7 @@ def session_facts(path: Path, meta: Mapping[str, Any]) -> SessionFacts:
         knobs=tuple(_knob(table(entry)) for entry in values(meta.get("knobs"))),
         budget_trials=None if trials is None else int(trials),
         budget_s=number(budget.get("time_s")),
+        spent_s=number(table(budget.get("spent")).get("time_s")),
         verdict=text(table(meta.get("verdict")).get("text")),
         winner=_winner(meta.get("verdict")),
         gpu_note=text(meta.get("gpu_note")),

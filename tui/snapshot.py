@@ -95,6 +95,7 @@ class SessionFacts:
         knobs: What may be changed.
         budget_trials: Most trials, or None.
         budget_s: Longest duration, or None.
+        spent_s: What had been used of it when the worker told last, or None.
         verdict: Whether the winner was proven against the baseline, in words.
         winner: Number of the trial that the proof found to be the best, or None.
         gpu_note: Why there is no GPU to show.
@@ -117,6 +118,7 @@ class SessionFacts:
     knobs: tuple[KnobFact, ...] = ()
     budget_trials: int | None = None
     budget_s: float | None = None
+    spent_s: float | None = None
     verdict: str = ""
     winner: int | None = None
     gpu_note: str = ""

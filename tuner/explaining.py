@@ -55,11 +55,16 @@ def explain(recorder: Recorder, plan: Plan, engine: Engine, search: StudySearch,
     with SessionReader(recorder.path) as reader:
         facts: dict[str, Any] = {
             "pareto": front_facts(reader.trials(), reader.levels(), objectives),
-            "queue": [{"params": each.params, "why": each.why} for each in search.queue()],
+            **queue_facts(search),
             "budget": budget.facts(),
             "diagnosis": _diagnoses(reader, objectives[0], names, search.search.space.highest()),
         }
     recorder.set_meta({**facts, **_knob_facts(search, objectives[0])})
+
+
+def queue_facts(search: StudySearch) -> dict[str, Any]:
+    """What waits to be run, and why, as the session keeps it."""
+    return {"queue": [{"params": each.params, "why": each.why} for each in search.queue()]}
 
 
 def _knob_facts(search: StudySearch, objective: Objective) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from sessions.reader import SessionReader
 from sessions.records import PROOF, REFERENCE
 from tuner.budget import Budget, CountedFleet
 from tuner.errors import BadPlan
-from tuner.explaining import deciding_level, explain
+from tuner.explaining import deciding_level, explain, queue_facts
 from tuner.fleet.neighbours import bear_each_other
 from tuner.fleet.storage import StorageGone, is_outage, patiently, signs_of_life
 from tuner.proof_rounds import prove
 from tuner.quality.gate import QualityGate
 from tuner.rescoring import QUALITY, SCORED_FOR, adopt_plan, past_trials, purpose_of, rescore_session, result_of
-from tuner.search.exchange import BASELINE, Result
+from tuner.search.exchange import BASELINE, ENQUEUED, Result
 from tuner.search.levels import ListedLevels
 from tuner.searching import knob_facts, open_search
 from tuner.side_by_side import side_by_side
@@ -180,6 +180,8 @@ class TuneJob:
                 continue
             begun += 1
             self._under_way[proposal.id] = proposal
+            if proposal.kind == ENQUEUED:  # it waits no longer
+                await self._patiently(lambda: self._bench.recorder.set_meta(queue_facts(self._search)))
             try:
                 await self._run(proposal)
             finally:

@@ -176,6 +176,9 @@ def test_an_enqueued_configuration_is_run_and_an_impossible_one_refused(program:
     program.wait_for(some_trial_is_running)
     send_command(program.session, "enqueue", {"params": {"max_batch_size": 3}})
     send_command(program.session, "enqueue", {"params": {"max_batch_size": 8}})
+    program.wait_for(lambda reader: any(trial.kind == "enqueued" for trial in reader.trials()))
+    with SessionReader(program.session) as reader:
+        assert reader.meta()["queue"] == []  # what runs waits no longer
     follower.communicate(timeout=90)
 
     with SessionReader(program.session) as reader:

@@ -142,7 +142,8 @@ async def test_palette_offers_the_actions(sample: Path) -> None:
     async with running_app(sample) as (app, _):
         titles = {command.title for command in app.get_system_commands(app.screen)}
 
-    assert {"go to", "follow", "whole session", "mark", "live", "tune"} <= titles
+    assert {"go to", "follow", "whole session", "mark", "live", "tune", "leave"} <= titles
+    assert "Quit" not in titles  # which would leave without the question
 
 
 async def test_key_bar_names_the_keys_and_runs_them_by_click(sample: Path) -> None:
@@ -224,7 +225,11 @@ async def test_sessions_are_listed_previewed_and_opened(sample: Path, tmp_path: 
     async with running_app(None, sessions_dir=tmp_path) as (app, pilot):
         await until(pilot, lambda: "BROKEN" in shown(app))
         assert "not a trtune session" in shown(app)
-        await pilot.press("enter")
+        assert "⏎ open" in shown(app)
+        await pilot.press("question_mark")
+        assert "open: Show the chosen session" in shown(app)
+        assert "Select" not in shown(app)
+        await pilot.press("escape", "end", "home", "enter")
         await pilot.pause()
         assert app.session is None
 

@@ -24,6 +24,31 @@ if TYPE_CHECKING:
     from tui.snapshot import Snapshot
 
 
+def test_time_left_counts_no_time_without_a_worker_and_is_not_told_of_a_proof(busy_snapshot: Snapshot) -> None:
+    hour_ns = 3600 * 1_000_000_000
+    first = replace(busy_snapshot.trials[0], start_ns=0, end_ns=hour_ns // 6)
+    running = replace(busy_snapshot.trials[-1], start_ns=10 * hour_ns, end_ns=None, state="running", kind="search")
+    resumed = replace(
+        busy_snapshot,
+        facts=replace(busy_snapshot.facts, budget_s=3600.0),
+        trials=(first, running),
+        all_trials=(first, running),
+        running=running,
+        at_ns=10 * hour_ns + hour_ns // 6,
+    )
+    proof = replace(resumed, running=replace(running, kind="proof"))
+    paused = replace(resumed, facts=replace(resumed.facts, spent_s=1800.0))
+
+    told, told_paused, told_proof = (
+        text_of([strip_row(snapshot, 200, BRAILLE)]) for snapshot in (resumed, paused, proof)
+    )
+
+    assert "40 min 00 s left" in told
+    assert "20 min 00 s left" in told_paused
+    assert "left" not in told_proof
+    assert f"/{resumed.facts.budget_trials}" not in told_proof
+
+
 def test_gpu_rows_tell_what_limits_each(busy_snapshot: Snapshot) -> None:
     rows = text_of(gpu_rows(busy_snapshot, 120, 5, BRAILLE)).splitlines()
 

@@ -38,6 +38,19 @@ REFRESH_S = 3.0
 _COLUMNS = (("state", 10), ("name", 28), ("kind", 5), ("trials", 6), ("gain", 8), ("length", 12), ("written (UTC)", 16))
 
 
+class SessionTable(DataTable[Text], inherit_bindings=False):
+    """The list, with keys for what does something on it, under the words of this program."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        key("up", "cursor_up", "session above", show=False),
+        key("down", "cursor_down", "session below", show=False),
+        key("pageup", "page_up", "page up", show=False),
+        key("pagedown", "page_down", "page down", show=False),
+        key("home", "scroll_top", "first session", show=False),
+        key("end", "scroll_bottom", "last session", show=False),
+    ]
+
+
 class SessionsListed(Message):
     """The folder was read."""
 
@@ -72,7 +85,7 @@ class SessionsScreen(Screen[None]):
         yield TooSmall()
         yield Static(Content(clean_line(f" sessions in {self.trtune.sessions_dir}")), id="folder")
         with Horizontal():
-            yield DataTable[Text](cursor_type="row", cell_padding=1)
+            yield SessionTable(cursor_type="row", cell_padding=1)
             yield Static(Content(""), id="preview")
         yield Input(placeholder="search names, models, engines", max_length=200, compact=True)
         yield KeyBar()
@@ -84,7 +97,7 @@ class SessionsScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Put up the columns and read the folder now and then."""
-        table = self.query_one(DataTable)
+        table = self.query_one(SessionTable)
         for label, width in _COLUMNS:
             table.add_column(Text(fit(label, width)), key=label, width=width)
         self.query_one(Input).display = False
@@ -115,7 +128,7 @@ class SessionsScreen(Screen[None]):
 
     def _fill(self) -> None:
         needle = self.query_one(Input).value.strip().lower()
-        table = self.query_one(DataTable)
+        table = self.query_one(SessionTable)
         chosen = self._chosen.path if self._chosen is not None else None
         self._listed = [entry for entry in self._entries or () if not needle or needle in _haystack(entry)]
         table.clear()
@@ -127,7 +140,7 @@ class SessionsScreen(Screen[None]):
 
     @property
     def _chosen(self) -> SessionEntry | None:
-        row = self.query_one(DataTable).cursor_row
+        row = self.query_one(SessionTable).cursor_row
         return self._listed[row] if 0 <= row < len(self._listed) else None
 
     @on(DataTable.RowHighlighted)
@@ -185,14 +198,14 @@ class SessionsScreen(Screen[None]):
     @on(Input.Submitted)
     def search_kept(self) -> None:
         """Back to the list."""
-        self.query_one(DataTable).focus()
+        self.query_one(SessionTable).focus()
 
     def action_clear_search(self) -> None:
         """Show everything again."""
         field = self.query_one(Input)
         field.value = ""
         field.display = False
-        self.query_one(DataTable).focus()
+        self.query_one(SessionTable).focus()
 
     def action_help(self) -> None:
         """Show what every key does."""

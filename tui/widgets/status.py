@@ -121,7 +121,9 @@ def _progress(snapshot: Snapshot, glyphs: Glyphs) -> list[Row]:
         text = f" {done} trial{'s' if done != 1 else ''}" if done else " no trial yet"
         worker = snapshot.worker.text if snapshot.worker is not None and snapshot.at_ns >= snapshot.end_ns else ""
         return [((text, "strong"),), ((f"  {worker}", "dim"),)]
-    of = f"/{facts.budget_trials}" if facts.budget_trials and trial.number < facts.budget_trials else ""
+    proving = trial.kind == "proof"
+    counted = facts.budget_trials and trial.number < facts.budget_trials and not proving
+    of = f"/{facts.budget_trials}" if counted else ""
     watching = trial.kind == "watch"
     name: Row = (
         ((" watching ", "strong"),) if watching else ((f" trial {trial.number}{of} ", "strong"), (trial.kind, ""))
@@ -137,10 +139,27 @@ def _progress(snapshot: Snapshot, glyphs: Glyphs) -> list[Row]:
         since = span((snapshot.at_ns - phase.start_ns) / NS_PER_S)
         parts.append(((f" {glyphs.dot} {phase.name}{intensity}", "accent"), (f" {since}", "")))
     parts.append(((f" {glyphs.dot} trial {span((snapshot.at_ns - trial.start_ns) / NS_PER_S)}", "dim"),))
-    if facts.budget_s and not watching:
-        left_s = max(0.0, facts.budget_s - snapshot.at_ns / NS_PER_S)
+    if facts.budget_s and not watching and not proving:  # a proof is not limited by it
+        left_s = max(0.0, facts.budget_s - _used_s(snapshot))
         parts.append(((f" {glyphs.dot} {span(left_s)} left", "dim"),))
     return parts
+
+
+def _used_s(snapshot: Snapshot) -> float:
+    """Seconds of the budget used by the moment looked at: the time of trials, as a worker counts it that goes on with a session.
+
+    At the end of a session what its worker told last counts too, which knows of the time between trials.
+    """
+    used_ns = reached_ns = 0
+    for trial in snapshot.trials:
+        end_ns = min(snapshot.at_ns, snapshot.at_ns if trial.end_ns is None else trial.end_ns)
+        used_ns += max(0, end_ns - max(trial.start_ns, reached_ns))  # trials side by side use the same time once
+        reached_ns = max(reached_ns, end_ns)
+    told_ns = max((trial.end_ns for trial in snapshot.all_trials if trial.end_ns is not None), default=0)
+    if snapshot.facts.spent_s is None or told_ns > snapshot.at_ns or snapshot.running is None:
+        return used_ns / NS_PER_S
+    since_ns = snapshot.at_ns - max(told_ns, snapshot.running.start_ns)
+    return max(used_ns, snapshot.facts.spent_s * NS_PER_S + since_ns) / NS_PER_S
 
 
 def _best(snapshot: Snapshot, glyphs: Glyphs) -> Row:
