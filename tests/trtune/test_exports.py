@@ -56,7 +56,8 @@ PARAMS: dict[str, dict[str, Any]] = {
 def session(path: Path, engine: Mapping[str, Any], params: dict[str, Any], **more: Any) -> Path:
     """A session with one finished trial."""
     plan = {"engine": dict(engine), **more.pop("plan", {})}
-    recorder = Recorder.create(path, {"kind": "tune", "plan": plan, "objective": OBJECTIVE})
+    facts = {"kind": "tune", "plan": plan, "objective": OBJECTIVE, "host": more.pop("host", {})}
+    recorder = Recorder.create(path, facts)
     number = recorder.start_trial("baseline", params)
     recorder.update_trial(number, launch=more.pop("launch", {}))
     level = recorder.start_level(number, more.pop("load", "concurrency"), 48)
@@ -121,6 +122,14 @@ def test_the_command_writes_its_file_and_starts_the_server(tmp_path: Path) -> No
     assert words[words.index("--port") + 1] == "9000"
     config = tmp_path / words[words.index("--config") + 1]
     assert yaml.safe_load(config.read_text())["max_batch_size"] == 64
+
+
+def test_the_version_is_that_of_the_host_that_tuned(tmp_path: Path) -> None:
+    host = {"packages": {"tensorrt-llm": "1.0.0"}}
+    path = session(tmp_path / "run.trtune", PLANS["trtllm"], PARAMS["trtllm"], host=host)
+
+    assert "--extra_llm_api_options trtllm-serve.yaml" in export(path, "command")  # 1.0 has no --config
+    assert "return_perf_metrics" not in export(path, "config")  # nor this key, and refuses unknown ones
 
 
 def test_vllm_and_sglang_are_commands(tmp_path: Path) -> None:

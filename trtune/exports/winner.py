@@ -47,6 +47,9 @@ USUAL_IMAGES = {
 }
 """Named in the advice when no image is known."""
 
+PACKAGES = {"trtllm": "tensorrt-llm", "trtllm_engines": "tensorrt-llm"}
+"""Python packages whose version a session records, by the engine whose settings differ by it."""
+
 PBTXT = "config.pbtxt"
 _SIMULATED = "engines.simulated"
 
@@ -170,6 +173,13 @@ class Winner:
             )
         return spec, spec.container or container
 
+    def _version_there(self) -> str:
+        """The version that was installed on the host that tuned; empty where another program was started or none is known."""
+        host = self.meta.get("host")
+        packages = host.get("packages") if isinstance(host, dict) else None
+        told = packages.get(PACKAGES.get(self.engine.name, "")) if isinstance(packages, dict) else None
+        return told if isinstance(told, str) and not self.plan.engine.command else ""
+
     def _placed(self, container: Container) -> Container:
         """The container with the port and the number of GPUs that the user wants."""
         if container.network == "bridge":
@@ -200,7 +210,7 @@ class Winner:
                 arguments=() if simulated else plan.arguments,
                 environment=plan.environment,
                 container=container,
-                version=plan.known_version,
+                version=plan.known_version or ("" if container is not None else self._version_there()),
             )
         )
         argv = tuple("python3" if word == sys.executable else word for word in spec.argv)
