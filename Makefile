@@ -43,8 +43,8 @@ demo-real: $(VENV)/.llamacpp  ## tune llama.cpp's own server on this CPU, on a t
 test: $(VENV)/.dev       ## all tests but the slow ones with real engines
 	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
 
-test-real: $(VENV)/.dev  ## the slow tests with real engines
-	$(BIN)/python -m pytest -m "slow or real"
+test-real: $(VENV)/.dev  ## the slow tests: real engines, a real cluster, a real browser
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.dev       ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
