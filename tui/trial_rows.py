@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from sessions.clock import NS_PER_S
 from sessions.text import clean_line
-from tui.formatting import number, percent, short_name, shorten, span, value_text
+from tui.formatting import metric_label, number, percent, short_name, shorten, span, value_text
 from tui.snapshot import changed_params
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sessions.records import Metrics, Params, Trial
-    from tui.snapshot import Snapshot
+    from tui.snapshot import ObjectiveFact, Snapshot
 
 STATE_INKS = {
     "running": "accent",
@@ -67,6 +67,18 @@ def metric_value(result: Metrics, metric: str, stat: str) -> float | None:
     stats = result.get(metric) if isinstance(result, dict) else None
     value = stats.get(stat) if isinstance(stats, dict) else None
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def score_label(objective: ObjectiveFact, *, unit: bool = True) -> str:
+    """What a score is, for a heading: its unit where that says it; of a latency, of which there are several, its name.
+
+    Args:
+        objective: What is searched for.
+        unit: Whether the unit of a latency is told, too.
+    """
+    if objective.unit == "ms":
+        return metric_label(objective.metric, objective.stat, "ms" if unit else "")
+    return objective.unit or objective.metric or "score"
 
 
 def trial_row(snapshot: Snapshot, trial: Trial, base: Params) -> TrialRow:
@@ -173,7 +185,7 @@ def _level_lines(snapshot: Snapshot, width: int) -> list[Line]:
     if not levels:
         return []
     objective = snapshot.facts.objective
-    score = shorten(objective.unit or objective.metric or "score", 9)
+    score = shorten(score_label(objective, unit=False), 9)
     told = [
         column
         for column in LEVEL_COLUMNS

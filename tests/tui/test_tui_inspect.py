@@ -122,8 +122,10 @@ async def test_views_requests_and_levels_are_reached_by_keys(sample: Path) -> No
         await pilot.press("l")
         await until(pilot, lambda: "requests of trial 6, concurrency 16" in shown(app))
 
+        assert "o order  l level" in shown(app)
         await pilot.press("tab")
         assert "GPU 0 of 4" in shown(app)
+        await until(pilot, lambda: "other view" in shown(app) and "l level" not in shown(app))
         await pilot.press("down")
         assert "GPU 1 of 4" in shown(app)
         await pilot.press("i")

@@ -48,6 +48,7 @@ async def test_what_is_here_is_listed_and_can_be_begun(tmp_path: Path) -> None:
     async with running_app(None, sessions_dir=tmp_path / "none", door=door) as (app, pilot):
         await pilot.press("n")
         await until(pilot, lambda: "measure it" in shown(app))
+        assert "⏎ choose" in shown(app)
         for told in (
             "TensorRT-LLM  llama  (process 12",
             "NVIDIA H200",

@@ -166,3 +166,11 @@ def test_wrapped_line_keeps_every_word() -> None:
 
     assert all(len(text_of([row])) <= 30 for row in rows)
     assert text_of(rows).replace("\n", " ").split()[1:] == words.split()
+
+
+def test_a_latency_that_is_searched_for_is_named_and_not_only_its_unit(busy_snapshot: Snapshot) -> None:
+    objective = replace(busy_snapshot.facts.objective, metric="ttft", stat="p99", unit="ms", maximize=False)
+    snapshot = replace(busy_snapshot, facts=replace(busy_snapshot.facts, objective=objective))
+
+    assert "TTFT p99 ms" in text_of(best_rows(snapshot, 60, 12, BRAILLE))
+    assert text_of(history_rows(snapshot, 60, 8, BRAILLE)).startswith("history TTFT p99 ms")

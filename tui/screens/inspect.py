@@ -110,6 +110,12 @@ class InspectScreen(SessionScreen):
         """The view."""
         yield InspectView()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Order and level are those of requests."""
+        if action in ("order", "next_level") and self.ready and self.query_one(InspectView).view != VIEWS[0]:
+            return False
+        return super().check_action(action, parameters)
+
     def show(self, snapshot: Snapshot) -> None:
         """Draw a snapshot; read requests when another level is looked at, or the one under way has grown."""
         view = self.query_one(InspectView)
@@ -160,6 +166,7 @@ class InspectScreen(SessionScreen):
         """Another view."""
         view = self.query_one(InspectView)
         view.view = VIEWS[(VIEWS.index(view.view) + step) % len(VIEWS)]
+        self.refresh_bindings()
         self._show_again()
 
     def action_move(self, step: int) -> None:

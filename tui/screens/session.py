@@ -381,7 +381,10 @@ class SessionScreen(Screen[None]):
             if place is not None:
                 self.trtune.errands.copy(*found[int(place)])
 
-        lines = [(str(place), shorten(f"{name:<26} {text}", 64)) for place, (name, text) in enumerate(found)]
+        lines = [
+            (str(place), shorten(f"{name:<26} {' '.join(text.split())}", 64))
+            for place, (name, text) in enumerate(found)
+        ]
         self.app.push_screen(ChooseScreen("Copy", lines, "copy"), copy)
 
     def action_inspect(self) -> None:

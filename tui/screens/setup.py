@@ -78,6 +78,19 @@ class Begun(Message):
         super().__init__()
 
 
+class WishList(OptionList, inherit_bindings=False):
+    """What can be done; Enter is the screen's, so that its keys and its help name it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        key("up", "cursor_up", "one up", show=False),
+        key("down", "cursor_down", "one down", show=False),
+        key("pageup", "page_up", "page up", show=False),
+        key("pagedown", "page_down", "page down", show=False),
+        key("home", "first", "first of them", show=False),
+        key("end", "last", "last of them", show=False),
+    ]
+
+
 class SetupScreen(Screen[None]):
     """Set up: watch, measure or tune a server; what was found on this host is listed, and a plan is written for it."""
 
@@ -98,7 +111,7 @@ class SetupScreen(Screen[None]):
         """What is here, and what can be done with it."""
         yield TooSmall()
         yield Static(Content(" trtune: what to do"), id="head")
-        yield OptionList(compact=True)
+        yield WishList(compact=True)
         yield Static(Content("looking at this host ..."), id="here")
         yield KeyBar()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sessions.text import clean_line
 from tui.formatting import fit, fit_right, number, percent, shorten, value_text
 from tui.snapshot import changed_params
-from tui.trial_rows import baseline_params, metric_value
+from tui.trial_rows import baseline_params, metric_value, score_label
 from tui.widgets.lines import LineWidget, Piece, Row, title_row, wrap
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def best_rows(snapshot: Snapshot, width: int, height: int, glyphs: Glyphs) -> li
     head = fit("", _LABEL) + fit_right("baseline", _VALUE) + fit_right(f"trial {best.number}", _VALUE)
     rows.append(((fit(head, width), "dim"),))
     objective = snapshot.facts.objective
-    label = shorten(objective.unit or objective.metric or "score", _LABEL - 1)
+    label = shorten(score_label(objective), _LABEL - 1)
     gain = snapshot.gain_ratio(best) if best is not baseline else None
     score: Row = (
         (fit(label, _LABEL), "strong"),

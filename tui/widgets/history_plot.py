@@ -8,6 +8,7 @@ from sessions.summary import may_be_best
 from tui.canvas import Canvas, dots
 from tui.formatting import fit_right, number, shorten
 from tui.plotting import AXIS_CELLS, nice_top
+from tui.trial_rows import score_label
 from tui.widgets.lines import Row, title_row
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def history_rows(snapshot: Snapshot, width: int, height: int, glyphs: Glyphs) ->
     """The plot as rows; trials without a score stand at the bottom with the sign of their state."""
     objective = snapshot.facts.objective
     legend = ((glyphs.star, "best"), ("best so far", "second"), ("x no score", "bad"))
-    rows: list[Row] = [title_row(f"history {objective.unit}".rstrip(), width, glyphs, *legend)]
+    rows: list[Row] = [title_row(f"history {score_label(objective)}", width, glyphs, *legend)]
     cells_x, cells_y = width - AXIS_CELLS, height - 2
     trials = snapshot.trials
     if not trials or cells_x < 4 or cells_y < 2:

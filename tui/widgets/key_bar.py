@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ORDER = (
     "screens",
     "open",
+    "choose",
     "pause",
     "skip",
     "enqueue",
@@ -34,6 +35,8 @@ ORDER = (
     "new",
     "search",
     "next match",
+    "other view",
+    "order",
     "level",
     "stream",
     "failure",
