@@ -16,6 +16,7 @@ from tui.trial_rows import TrialRow, baseline_params, detail_lines, trial_row
 from tui.widgets.best_panel import best_rows
 from tui.widgets.history_plot import history_rows
 from tui.widgets.lines import wrap
+from tui.widgets.trial_table import TrialTable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,3 +175,14 @@ def test_a_latency_that_is_searched_for_is_named_and_not_only_its_unit(busy_snap
 
     assert "TTFT p99 ms" in text_of(best_rows(snapshot, 60, 12, BRAILLE))
     assert text_of(history_rows(snapshot, 60, 8, BRAILLE)).startswith("history TTFT p99 ms")
+
+
+@pytest.mark.parametrize(("width", "told"), [(70, "proof: "), (120, " proof ")])
+def test_a_run_of_the_proof_is_told_from_a_trial_at_every_width(sample: Path, width: int, told: str) -> None:
+    with SessionReader(sample) as reader:
+        snapshot = snapshot_of(reader)
+    proof = replace(snapshot.trials[-1], kind=PROOF)
+
+    rows = TrialTable().rows(replace(snapshot, trials=(*snapshot.trials[:-1], proof)), width, 12)
+
+    assert told in text_of(rows[-1:])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.message import Message
 
+from sessions.records import PROOF
 from tui.formatting import fit, fit_right, shorten
 from tui.keys import key
 from tui.trial_rows import TrialRow, baseline_params, trial_row
@@ -148,7 +149,9 @@ def _plain(row: TrialRow, labels: Sequence[tuple[str, int]], width: int) -> Row:
         shown = fit(f"{shorten(text, cells - 1)} ", cells) if label in _LEFT else fit_right(f"{text} ", cells)
         pieces.append((shown, ink))
     rest = width - sum(cells for _, cells in labels) - 1
-    pieces.append((" " + shorten(row.changes, rest), ""))
+    # Where there is no room for the kind: why a trial with a higher score is not the best.
+    apart = row.kind == PROOF and all(label != "kind" for label, _ in labels)
+    pieces.append((" " + shorten(f"{row.kind}: {row.changes}" if apart else row.changes, rest), ""))
     return tuple(pieces)
 
 
