@@ -367,6 +367,17 @@ def test_a_hostile_session_stays_data(tmp_path: Path) -> None:
     assert file["services"]["server"]["command"][1] == hostile.replace("$", "$$")
 
 
+@pytest.mark.parametrize("size", [10**9, float("inf"), -4, "2; id"])
+def test_a_strangers_parallelism_is_refused(tmp_path: Path, size: object) -> None:
+    path = session(tmp_path / "run.trtune", PLANS["trtllm"], {"tensor_parallel_size": size})
+
+    for form in ("docker", "kubernetes", "slurm"):
+        with pytest.raises((BadConfiguration, UsageError), match="tensor_parallel_size"):
+            export(path, form)
+    with pytest.raises(UsageError, match="1000000000 GPUs are more than"):
+        export(session(tmp_path / "b.trtune", PLANS["vllm"], {}), "docker", Wishes(image=IMAGE, gpus=10**9))
+
+
 def test_compose_and_kubernetes_put_nothing_into_a_strangers_texts(tmp_path: Path) -> None:
     model = "/models/$(HF_TOKEN)/${HOME}"
     path = session(tmp_path / "run.trtune", {**PLANS["vllm"], "model": model, "environment": {"A": "$(HF_TOKEN)"}}, {})

@@ -6,7 +6,6 @@ HTTP; the others only work. What trips people up stands in the scripts as commen
 
 from __future__ import annotations
 
-import math
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from trtune.errors import UsageError
 from trtune.exports.plain import shell_words, write_files
+from trtune.exports.winner import product_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -155,8 +155,7 @@ class Size:
 
 
 def _world(params: Mapping[str, Value], parallel: Iterable[str]) -> int:
-    sizes = [params.get(name) for name in parallel]
-    return math.prod(int(size) for size in sizes if isinstance(size, int | float) and size >= 1)
+    return product_of(params.get(name) for name in parallel)
 
 
 def _spec(winner: Winner) -> LaunchSpec:

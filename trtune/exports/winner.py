@@ -22,13 +22,16 @@ from tuner.stored_plan import stored_plan
 from tuner.variants import served
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from engines.base import Engine
     from engines.launch.spec import LaunchSpec
     from sessions.reader import SessionReader
     from sessions.records import Trial
     from tuner.plan import Plan
+
+MOST_GPUS = 4096
+"""A stranger's session may ask for any number."""
 
 CONFIG_FOLDER = Path("/etc/trtune")
 """Where configuration files lie in a container."""
@@ -124,8 +127,7 @@ class Winner:
         if container is not None and ALL_GPUS not in container.gpus:
             return max(len(container.gpus), 1)
         meanings = (Meaning.TENSOR_PARALLEL, Meaning.PIPELINE_PARALLEL, Meaning.REPLICAS)
-        sizes = [value for name, value in self.trial.params.items() if meaning_of(name) in meanings]
-        return math.prod(int(size) for size in sizes if isinstance(size, int | float) and size >= 1)
+        return product_of(value for name, value in self.trial.params.items() if meaning_of(name) in meanings)
 
     def note(self) -> str:
         """One line that says where an export comes from, and what it reached."""
@@ -217,8 +219,19 @@ class Winner:
         return replace(spec, argv=argv, files={path: _portable(path, text) for path, text in spec.files.items()})
 
 
+def product_of(sizes: Iterable[object]) -> int:
+    """GPUs that such parallelism needs; a size that no server has is left to the engine to refuse."""
+    return math.prod(int(size) for size in sizes if isinstance(size, int | float) and 1 <= size <= MOST_GPUS)
+
+
 def places(count: int) -> tuple[str, ...]:
-    """The first GPUs of a host."""
+    """The first GPUs of a host.
+
+    Raises:
+        UsageError: If there are more than any server has.
+    """
+    if count > MOST_GPUS:
+        raise UsageError(f"{count} GPUs are more than the {MOST_GPUS} that a server may have here")
     return tuple(str(place) for place in range(count))
 
 
