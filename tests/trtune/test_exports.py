@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ from engines.simulated.trtllm.command_line import read_config
 from sessions.errors import SessionError
 from sessions.reader import SessionReader
 from sessions.recorder import Recorder
+from trtune.cli import run
 from trtune.errors import UsageError
 from trtune.exports.formats import FORMS
 from trtune.exports.winner import Wishes
@@ -376,6 +378,18 @@ def test_a_strangers_parallelism_is_refused(tmp_path: Path, size: object) -> Non
             export(path, form)
     with pytest.raises(UsageError, match="1000000000 GPUs are more than"):
         export(session(tmp_path / "b.trtune", PLANS["vllm"], {}), "docker", Wishes(image=IMAGE, gpus=10**9))
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_gets_no_escape_sequences(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    path = session(tmp_path / "run.trtune", {**PLANS["vllm"], "model": "m\x1b[2Jodel"}, {})
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+
+    assert run(["export", str(path), "--format", "command"]) == 0
+
+    assert ("\x1b" in capsys.readouterr().out) != terminal
 
 
 def test_compose_and_kubernetes_put_nothing_into_a_strangers_texts(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; returns the exit status."""
     from sessions.reader import SessionReader
+    from sessions.text import clean_lines
     from trtune.cli._common import require_session
     from trtune.errors import UsageError
     from trtune.exports.winner import Wishes
@@ -86,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
     with SessionReader(require_session(args.session)) as reader:
         text = FORMS[args.format].make(reader, args.trial, wishes)
     if args.output is None:
-        sys.stdout.write(text)
+        # A file or pipe gets every character as it is; a terminal none that it would act on.
+        sys.stdout.write(clean_lines(text) if sys.stdout.isatty() else text)
     else:
         write_new(args.output, text)
     return 0
