@@ -267,13 +267,13 @@ def test_a_session_that_lost_its_begin_goes_on_by_its_last_sign_of_life(path: Pa
 
 
 def test_a_command_that_cannot_be_read_is_refused_and_the_others_are_taken(path: Path) -> None:
-    change(path, "INSERT INTO command (utc_ns, kind, args) VALUES (1, 'mark', 'no json'), (2, 'pause', '{}')")
+    change(path, "INSERT INTO command (utc_ns, kind, args) VALUES (1, 'mark', 'no json'), (2, 'enqueue', '{}')")
     recorder = Recorder.resume(path)
 
     taken = [command.kind for command in recorder.commands()]
     recorder.close()
 
-    assert taken == ["mark", "pause"]
+    assert taken == ["mark", "enqueue"]
     told = sqlite3.connect(path).execute("SELECT state, reply FROM command WHERE utc_ns = 1").fetchone()
     assert told[0] == "refused"
     assert "not JSON" in told[1]
