@@ -279,8 +279,10 @@ class Watchdog:
     async def _run(self, ended: asyncio.Event) -> None:
         while self.failure is None:
             await asyncio.sleep(CHECK_PERIOD_S)
-            found = await self._server.check(self._http) or self._hang() or self._overdue()
-            self.failure = self.failure or found
+            found = await self._server.check(self._http)
+            if found is not None:
+                found = await why_unwell(self._server, self._http) or found
+            self.failure = self.failure or found or self._hang() or self._overdue()
         ended.set()
 
     def _hang(self) -> Failure | None:
@@ -298,7 +300,7 @@ class Watchdog:
 
 
 async def why_unwell(server: RunningServer, http: aiohttp.ClientSession) -> Failure | None:
-    """Why a server that has just failed a request is not well, or None if it is.
+    """Why a server that has just failed a request or a check is not well, or None if it is.
 
     A server that dies closes its connections before its process has ended: so one that does not answer is looked at for a
     while, and one that answers twice is well.

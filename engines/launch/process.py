@@ -35,7 +35,6 @@ HEALTH_TIMEOUT_S = 10.0
 UNWELL_CHECKS = 2
 KILL_POLL_S = 0.05
 KILL_LIMIT_S = 10.0
-DYING_POLLS = 40
 LOG_DRAIN_S = 5.0
 GUARD_MARGIN_S = 25.0
 _OUTSIDE_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGKILL, signal.SIGHUP})
@@ -127,28 +126,14 @@ class ProcessServer:
         counts the second time in a row, since a busy server may be late once; a server can also answer 503 for ever
         without ending (contract trtllm 8.2).
         """
-        if not self._has_ended():
-            self._record()
-            failure = await self._unhealthy(http)
-            self._unwell = self._unwell + 1 if failure else 0
-            if self._unwell < UNWELL_CHECKS:
-                return None
-            if not await self._ends_soon():
-                return failure
-        await _within(self._guard.exited, GUARD_MARGIN_S)
-        await _within(self._guard.closed, LOG_DRAIN_S)
-        return self._died(self._guard.exit_code or 0)
-
-    def _has_ended(self) -> bool:
-        return self._guard.exited.is_set() or (self._main is not None and not _runs(self._main))
-
-    async def _ends_soon(self) -> bool:
-        """Whether what does not answer is about to end: a dying process closes its sockets first."""
-        for _ in range(DYING_POLLS):
-            if self._has_ended():
-                return True
-            await asyncio.sleep(KILL_POLL_S)
-        return self._has_ended()
+        if self._guard.exited.is_set() or (self._main is not None and not _runs(self._main)):
+            await _within(self._guard.exited, GUARD_MARGIN_S)
+            await _within(self._guard.closed, LOG_DRAIN_S)
+            return self._died(self._guard.exit_code or 0)
+        self._record()
+        failure = await self._unhealthy(http)
+        self._unwell = self._unwell + 1 if failure else 0
+        return failure if self._unwell >= UNWELL_CHECKS else None
 
     async def wait_end(self, timeout_s: float) -> Finished:
         """Wait until it has ended by itself.

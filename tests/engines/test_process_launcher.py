@@ -21,6 +21,7 @@ from engines.failure import FailureRule
 from engines.launch.ports import free_port
 from engines.launch.process import ProcessLauncher, ProcessServer, StopGrace
 from engines.launch.spec import LaunchSpec
+from tuner.server import why_unwell
 
 STAND_IN = Path(__file__).with_name("stand_in_server.py")
 QUICK = StopGrace(interrupt_s=0.5, terminate_s=0.5, settle_s=5.0)
@@ -119,7 +120,7 @@ async def test_a_server_that_ended_by_itself_is_dead_and_its_descendants_are_end
 
     with pytest.raises(aiohttp.ClientError):
         await http.get(server.url + "/crash")
-    failure = await server.check(http) or await server.check(http)
+    failure = await why_unwell(server, http)
 
     assert failure is not None
     assert (failure.kind, failure.exit_code) == ("died", 7), (
