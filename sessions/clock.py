@@ -8,9 +8,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
+
+
+def covered_ns(spans: Iterable[tuple[int, int]]) -> int:
+    """Nanoseconds that lie in any of some spans, from begin to end: where several overlap they count once."""
+    covered = reached = 0
+    for begin, end in sorted(spans):
+        covered += max(0, end - max(begin, reached))
+        reached = max(reached, end)
+    return covered
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+from sessions.clock import NS_PER_S, covered_ns
 from sessions.records import FINISHED_STATES, PROOF, REFERENCE
 
 if TYPE_CHECKING:
@@ -45,13 +46,11 @@ class Budget:
     def of(cls, plan: Plan, gpus_of: Callable[[Params], int], trials: Sequence[Trial]) -> Budget:
         """The budget when a worker begins: what the session's trials have used is used."""
         budget = cls(plan, gpus_of, begun_s=time.monotonic())
-        reached_ns = 0
-        for trial in sorted(trials, key=lambda each: each.start_ns):
-            end_ns = trial.end_ns or trial.start_ns
-            # Trials side by side use the same time once, and each its own GPUs.
-            budget.earlier_s += max(end_ns - max(trial.start_ns, reached_ns), 0) / 1e9
-            budget.spend(trial.params, (end_ns - trial.start_ns) / 1e9)
-            reached_ns = max(reached_ns, end_ns)
+        spans = [(trial.start_ns, trial.end_ns or trial.start_ns) for trial in trials]
+        # Trials side by side use the same time once, and each its own GPUs.
+        budget.earlier_s = covered_ns(spans) / NS_PER_S
+        for trial, (start_ns, end_ns) in zip(trials, spans, strict=True):
+            budget.spend(trial.params, (end_ns - start_ns) / NS_PER_S)
         budget.done = sum(
             trial.kind not in UNCOUNTED and trial.state in FINISHED_STATES and not _tried_again(trial, following)
             for trial, following in zip_longest(trials, trials[1:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sessions.clock import NS_PER_S
+from sessions.clock import NS_PER_S, covered_ns
 from sessions.text import clean_line
 from tui.diagnosis import diagnose
 from tui.formatting import clock_text, fit_right, number, percent, shorten, span
@@ -150,15 +150,14 @@ def _used_s(snapshot: Snapshot) -> float:
 
     At the end of a session what its worker told last counts too, which knows of the time between trials.
     """
-    used_ns = reached_ns = 0
-    for trial in snapshot.trials:
-        end_ns = min(snapshot.at_ns, snapshot.at_ns if trial.end_ns is None else trial.end_ns)
-        used_ns += max(0, end_ns - max(trial.start_ns, reached_ns))  # trials side by side use the same time once
-        reached_ns = max(reached_ns, end_ns)
+    at_ns = snapshot.at_ns
+    used_ns = covered_ns(
+        (trial.start_ns, at_ns if trial.end_ns is None else min(trial.end_ns, at_ns)) for trial in snapshot.trials
+    )
     told_ns = max((trial.end_ns for trial in snapshot.all_trials if trial.end_ns is not None), default=0)
-    if snapshot.facts.spent_s is None or told_ns > snapshot.at_ns or snapshot.running is None:
+    if snapshot.facts.spent_s is None or told_ns > at_ns or snapshot.running is None:
         return used_ns / NS_PER_S
-    since_ns = snapshot.at_ns - max(told_ns, snapshot.running.start_ns)
+    since_ns = at_ns - max(told_ns, snapshot.running.start_ns)
     return max(used_ns, snapshot.facts.spent_s * NS_PER_S + since_ns) / NS_PER_S
 
 
