@@ -35,6 +35,7 @@ def test_the_plan_in_the_readme_is_understood(tmp_path: Path) -> None:
 
 @pytest.mark.real
 @pytest.mark.slow
+@pytest.mark.timeout(660)
 def test_the_real_cpu_engine_is_tuned_by_restarting_it(program: Program, tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp", reason="the extra llamacpp is not installed")
     model = tmp_path / "tiny.gguf"
@@ -43,8 +44,9 @@ def test_the_real_cpu_engine_is_tuned_by_restarting_it(program: Program, tmp_pat
     done = program.run(
         "tune", EXAMPLES[0].with_name("llamacpp.toml"), "--headless", "--json", "--session", program.session,
         "--model", str(model), "--trials", "4",
-        "--set", "search.proof_rounds=0", "--set", "load.stop.min_s=1", "--set", "load.stop.max_s=4",
-        timeout_s=300,
+        "--set", "search.proof_rounds=0", "--set", "load.stop.min_s=1", "--set", "load.stop.max_s=60",
+        "--set", "load.stop.max_requests=40", "--set", "search.time_s=600",
+        timeout_s=600,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -55,9 +57,8 @@ def test_the_real_cpu_engine_is_tuned_by_restarting_it(program: Program, tmp_pat
     assert best["score"] >= baseline["score"] > 0
     assert result["simulated"] is False
     with SessionReader(program.session) as reader:
-        # Its threads spin: on a busy machine a configuration with many may not finish one request within its level.
         trials = [trial for trial in reader.trials() if trial.state in ("complete", "pruned")]
-        assert len(trials) >= 3, [(trial.state, trial.failure) for trial in reader.trials()]
+        assert len(trials) == 4, [trial.state for trial in reader.trials()]
         parallel = [trial.params["parallel"] for trial in trials[1:]]
         assert [trial.effective["parallel"] for trial in trials[1:]] == parallel, "what was measured is what was asked"
         assert all(reader.last_sample(source.id) is not None for source in reader.sources("engine"))

@@ -86,3 +86,5 @@ async def test_a_real_screen_comes_through_the_socket(tmp_path: Path) -> None:
                 message = await socket.receive()
                 assert message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT), seen
                 seen += message.data if isinstance(message.data, bytes) else message.data.encode()
+
+    assert b"SIMULATED" in seen
