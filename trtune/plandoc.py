@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from tuner.goals import GoalPlan, ObjectivePlan, PricePlan, QualityPlan
-from tuner.load.lengths import Empirical, Fixed, LogNormal, Normal, Uniform
+from tuner.load.lengths import DISTRIBUTIONS
 from tuner.load.spec import Arrivals, Cancel, Dataset, Limits, Prefix, StopRule, Turns, Workload
 from tuner.plan import ClusterPlan, ContainerPlan, EnginePlan, FleetPlan, GpuPlan, LoadPlan, Plan, SearchPlan
 
@@ -44,8 +44,6 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("search", SearchPlan),
     ("fleet", FleetPlan),
 )
-
-DISTRIBUTIONS: tuple[type[BaseModel], ...] = (Fixed, Uniform, Normal, LogNormal, Empirical)
 
 _REPEATED = ("objectives",)
 """Tables that a plan may hold more than once."""
@@ -110,13 +108,13 @@ def page() -> str:
 def _distributions() -> str:
     """Every distribution of lengths with its fields, those that may be left out with what they are then."""
     lines = ["| `distribution` | fields | meaning |", "|---|---|---|"]
-    for model in DISTRIBUTIONS:
+    for distribution, model in DISTRIBUTIONS.items():
         fields = [
             f"`{name}`" if info.is_required() else f"`{name}` ({_default(info).strip('`')})"
             for name, info in model.model_fields.items()
             if name != "distribution"
         ]
-        lines.append(f"| `{model.model_fields['distribution'].default}` | {', '.join(fields)} | {_first_line(model)} |")
+        lines.append(f"| `{distribution}` | {', '.join(fields)} | {_first_line(model)} |")
     return "\n".join(lines) + "\n"
 
 

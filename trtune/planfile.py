@@ -11,14 +11,14 @@ from pydantic import BaseModel, ValidationError
 
 from sessions.slo import BadSlo, Slo
 from trtune.errors import UsageError
+from tuner.load.lengths import DISTRIBUTIONS
 from tuner.plan import KnobRange, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-_DISTRIBUTIONS = {"fixed", "uniform", "normal", "lognormal", "empirical"}
-_UNION_TAGS = frozenset({"KnobRange", "bool", "int", "float", "str", "none", *_DISTRIBUTIONS})
+_UNION_TAGS = frozenset({"KnobRange", "bool", "int", "float", "str", "none", *DISTRIBUTIONS})
 """What pydantic puts into the place of an error to name the member of a union it tried; others hold a bracket."""
 
 _WORDS = {

@@ -149,7 +149,8 @@ class DcgmSource:
             if key in self._gone
         ]
         if self._trouble:
-            told += () if self._of_server else (self._trouble,)
+            if not self._of_server:
+                told.append(self._trouble)
         elif self.age_s > STALE_S:
             told.append(
                 f"{self._url} has told the same values for over {STALE_S:.0f} s: does its exporter still collect?"

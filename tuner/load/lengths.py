@@ -11,6 +11,8 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, model_validator
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 MAX_TOKENS = 10_000_000
@@ -150,6 +152,11 @@ def _from_number(value: Any) -> Any:
         return {"distribution": "empirical", "values": value}
     return value
 
+
+DISTRIBUTIONS: Mapping[str, type[BaseModel]] = {
+    model.model_fields["distribution"].default: model for model in (Fixed, Uniform, Normal, LogNormal, Empirical)
+}
+"""Every distribution of lengths by its name."""
 
 Length = Annotated[
     Annotated[Fixed | Uniform | Normal | LogNormal | Empirical, Field(discriminator="distribution")],

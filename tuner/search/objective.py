@@ -44,14 +44,17 @@ class Objective:
     @property
     def label(self) -> str:
         """The objective in words."""
-        stat = "" if self.stat == "avg" else f" {self.stat}"
         limits = f" under {', '.join(str(slo) for slo in self.slos)}" if self.slos else ""
-        return f"{self.direction} {self.metric}{stat}{limits}"
+        return f"{self.direction} {self.name}{limits}"
+
+    @property
+    def name(self) -> str:
+        """Metric and statistic, which a mean does not need."""
+        return self.metric if self.stat == "avg" else f"{self.metric} {self.stat}"
 
     def shown(self, value: float) -> str:
         """A value of it, with its name and unit."""
-        stat = "" if self.stat == "avg" else f" {self.stat}"
-        return f"{self.metric}{stat} {value:.4g} {METRICS[self.metric].unit}"
+        return f"{self.name} {value:.4g} {METRICS[self.metric].unit}"
 
     def better(self, one: float, other: float) -> bool:
         """Whether the first value is strictly better than the second."""
